@@ -1,0 +1,220 @@
+//! The record of one execution, as it stands at one generation.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+
+use jiff::{SignedDuration, Timestamp};
+use uuid::Uuid;
+
+use crate::reason::Ending;
+use crate::submission::{Resources, Timeouts};
+
+/// The id of an execution: a UUID version 7, so ids sort by the time they were made.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ExecutionId(pub Uuid);
+
+impl ExecutionId {
+    /// Makes an id from the time and ten random bytes (RFC 9562, section 5.7).
+    pub fn new(now: Timestamp, random: [u8; 10]) -> Self {
+        // A clock before 1970 is a broken clock; such ids still are unique by their random part.
+        let millis = u64::try_from(now.as_millisecond()).unwrap_or(0);
+        Self(uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid())
+    }
+}
+
+impl fmt::Display for ExecutionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.hyphenated().fmt(f)
+    }
+}
+
+impl fmt::Debug for ExecutionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl FromStr for ExecutionId {
+    type Err = uuid::Error;
+
+    /// Takes the hyphenated form only, in either case: one id has one spelling in URLs.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        uuid::fmt::Hyphenated::from_str(text).map(|id| Self(id.into_uuid()))
+    }
+}
+
+/// Where an execution is; it only moves forward.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Status {
+    /// Accepted; its container has not started.
+    Queued,
+    /// Its container has started.
+    Running,
+    /// It has its outcome, for ever.
+    Finished,
+}
+
+impl Status {
+    /// Every status, in order.
+    pub const ALL: [Self; 3] = [Self::Queued, Self::Running, Self::Finished];
+
+    /// The name in the API and in the store.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Queued => "QUEUED",
+            Self::Running => "RUNNING",
+            Self::Finished => "FINISHED",
+        }
+    }
+
+    /// The status of that name, if there is one.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|s| s.as_str() == name)
+    }
+}
+
+/// The three clocks that can end an execution, each with its own limit and reason.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Clock {
+    /// From acceptance until its Job is asked for.
+    Queue,
+    /// From the Job being asked for until the container starts.
+    Start,
+    /// From the container's start until its end.
+    Run,
+}
+
+/// What kind of thing an execution waits for; decides the reason when its clock runs out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WaitingKind {
+    /// The limit of executions running at once.
+    Concurrency,
+    /// A ResourceQuota or LimitRange of the namespace.
+    Quota,
+    /// The API server does not answer, refuses us or asks for patience.
+    ApiServer,
+    /// The image cannot be pulled yet.
+    Image,
+    /// The scheduler finds no node.
+    Unschedulable,
+    /// The container cannot be configured, e.g. a missing Secret.
+    Config,
+    /// The ordinary steps of a start.
+    Starting,
+}
+
+impl WaitingKind {
+    /// Every kind.
+    pub const ALL: [Self; 7] = [
+        Self::Concurrency,
+        Self::Quota,
+        Self::ApiServer,
+        Self::Image,
+        Self::Unschedulable,
+        Self::Config,
+        Self::Starting,
+    ];
+
+    /// The name in the store.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Concurrency => "Concurrency",
+            Self::Quota => "Quota",
+            Self::ApiServer => "ApiServer",
+            Self::Image => "Image",
+            Self::Unschedulable => "Unschedulable",
+            Self::Config => "Config",
+            Self::Starting => "Starting",
+        }
+    }
+
+    /// The kind of that name, if there is one.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|k| k.as_str() == name)
+    }
+}
+
+/// Why an execution does not run yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Waiting {
+    /// What kind of thing it waits for.
+    pub kind: WaitingKind,
+    /// What a person needs to know, from the cluster's own words where there are some.
+    pub message: String,
+}
+
+/// What is kept of an execution's log. Sizes in bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LogSummary {
+    /// How many bytes the script wrote, as far as is known.
+    pub bytes: u64,
+    /// How many of them are not kept.
+    pub lost_bytes: u64,
+    /// Whether nothing is missing, and that is known.
+    pub complete: bool,
+}
+
+/// One execution at one generation; what was asked for in full is the [`Submission`](crate::Submission).
+#[derive(Clone, Debug, PartialEq)]
+pub struct Execution {
+    /// Its id.
+    pub id: ExecutionId,
+    /// Counts its changes from 1; every write compares it.
+    pub generation: u64,
+    /// Where it is.
+    pub status: Status,
+    /// When it was accepted.
+    pub created_at: Timestamp,
+    /// When it was decided to create its Job. Set before the first request goes out.
+    pub dispatched_at: Option<Timestamp>,
+    /// The uid of its Job. Once known, no Job is created for it again.
+    pub job_uid: Option<String>,
+    /// When its container started, by the cluster's clock.
+    pub started_at: Option<Timestamp>,
+    /// When it ended: the container's end where it ran, else when the outcome was decided.
+    pub finished_at: Option<Timestamp>,
+    /// How it ended; present exactly when the status is `Finished`.
+    pub ending: Option<Ending>,
+    /// Why it does not run yet; absent once it runs.
+    pub waiting: Option<Waiting>,
+    /// The image it runs in.
+    pub image: String,
+    /// Requests and limits of its container.
+    pub resources: Resources,
+    /// Its clocks' limits.
+    pub timeouts: Timeouts,
+    /// The caller's labels.
+    pub labels: BTreeMap<String, String>,
+    /// What is kept of its log; present once it is finished.
+    pub log: Option<LogSummary>,
+}
+
+impl Execution {
+    /// The name of its Job: derived from the id, so that creating it twice is a conflict, never two Jobs.
+    pub fn job_name(&self) -> String {
+        job_name(self.id)
+    }
+
+    /// Whether it has been decided to create its Job, and it is not finished: it counts against the limit.
+    pub fn is_dispatched(&self) -> bool {
+        self.dispatched_at.is_some() && self.status != Status::Finished
+    }
+
+    /// The clock that runs now, and when it runs out; none once finished.
+    pub fn deadline(&self) -> Option<(Clock, Timestamp)> {
+        let (clock, from, seconds) = match (self.status, self.dispatched_at, self.started_at) {
+            (Status::Finished, _, _) => return None,
+            (Status::Running, _, Some(started)) => (Clock::Run, started, self.timeouts.run_seconds),
+            (_, Some(dispatched), _) => (Clock::Start, dispatched, self.timeouts.start_seconds),
+            (_, None, _) => (Clock::Queue, self.created_at, self.timeouts.queue_seconds),
+        };
+        let after = SignedDuration::from_secs(i64::from(seconds));
+        Some((clock, from.checked_add(after).unwrap_or(Timestamp::MAX)))
+    }
+}
+
+/// The name of the Job of the execution with that id: at most 63 characters, as Kubernetes asks.
+pub fn job_name(id: ExecutionId) -> String {
+    format!("x-{id}")
+}

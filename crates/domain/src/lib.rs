@@ -1,0 +1,16 @@
+//! What an execution is and how it moves: states, outcomes, reasons, clocks. No I/O, no clock, no async.
+//!
+//! Everything here is a value. [`transition`](transition::transition) is the one place where an
+//! execution changes: it takes the execution, an [`Observation`] and the time, and gives the next one.
+
+pub mod execution;
+pub mod quantity;
+pub mod reason;
+pub mod submission;
+pub mod transition;
+
+pub use execution::{Clock, Execution, ExecutionId, LogSummary, Status, Waiting, WaitingKind};
+pub use quantity::Quantity;
+pub use reason::{Ending, Fault, Outcome, Reason};
+pub use submission::{Resources, Submission, Timeouts};
+pub use transition::{ContainerEnd, Observation, transition};

@@ -1,0 +1,66 @@
+//! What a caller asked for, checked and complete.
+
+use std::collections::BTreeMap;
+
+use crate::quantity::Quantity;
+
+/// Requests of one container, which are its limits as well.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Resources {
+    /// CPU, in cores.
+    pub cpu: Quantity,
+    /// Memory, in bytes.
+    pub memory: Quantity,
+    /// Disk for the writable layer, logs and emptyDir volumes, in bytes; unset is what the node gives.
+    pub ephemeral_storage: Option<Quantity>,
+}
+
+/// The limits of the four clocks, in seconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    /// From acceptance until its Job is asked for.
+    pub queue_seconds: u32,
+    /// From then until its container starts.
+    pub start_seconds: u32,
+    /// From then until its end.
+    pub run_seconds: u32,
+    /// Between the polite signal and the last one.
+    pub grace_seconds: u32,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            queue_seconds: 86_400,
+            start_seconds: 300,
+            run_seconds: 600,
+            grace_seconds: 10,
+        }
+    }
+}
+
+/// What to run and how: valid, with every default filled in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Submission {
+    /// The script's text.
+    pub script: String,
+    /// The command that the script's file is appended to; none means `/bin/sh`, or the script's own `#!` line.
+    pub interpreter: Option<Vec<String>>,
+    /// `"$@"` of the script.
+    pub args: Vec<String>,
+    /// The image to run it in.
+    pub image: String,
+    /// What its container may use.
+    pub resources: Resources,
+    /// Environment variables by name.
+    pub env: BTreeMap<String, String>,
+    /// Read-only files by their path under `/workspace`.
+    pub files: BTreeMap<String, Vec<u8>>,
+    /// Its clocks' limits.
+    pub timeouts: Timeouts,
+    /// The caller's labels.
+    pub labels: BTreeMap<String, String>,
+    /// SHA-256 of the canonical request, in lowercase hex: tells a replay from another request,
+    /// and our own Job from a stranger's of the same name.
+    pub digest: String,
+}

@@ -1,0 +1,341 @@
+//! The state machine: (execution, observation, now) to the next generation, or to nothing.
+//!
+//! Terminal states absorb, the status only moves forward, and no clock is read here.
+
+use jiff::Timestamp;
+
+use crate::execution::{Clock, Execution, Status, Waiting, WaitingKind};
+use crate::reason::{Ending, Reason};
+
+/// How a container came to its end, as the container runtime says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ContainerEnd {
+    /// Its exit code, 0 to 255; 128 + n for signal n.
+    pub exit_code: i32,
+    /// The signal, where the runtime says it apart.
+    pub signal: Option<i32>,
+    /// Whether it was killed for its memory.
+    pub out_of_memory: bool,
+    /// Whether it never ran, since its command could not be started.
+    pub start_error: bool,
+    /// What the runtime says, often empty.
+    pub message: String,
+    /// When it started.
+    pub started_at: Option<Timestamp>,
+    /// When it ended.
+    pub finished_at: Option<Timestamp>,
+}
+
+/// Something seen of an execution, or decided about it. A transport error is never one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Observation {
+    /// It was decided to create its Job; the request goes out after this is stored.
+    Dispatched,
+    /// The API server surely has created nothing and asks for patience: back to the queue.
+    Postponed(Waiting),
+    /// Its Job exists.
+    JobExists {
+        /// The Job's uid.
+        uid: String,
+    },
+    /// It surely was not created, and never will be.
+    Refused {
+        /// `InvalidSpec` or `AdmissionDenied`.
+        reason: Reason,
+        /// The API server's words.
+        message: String,
+    },
+    /// It does not run yet, and this is why.
+    Waiting(Waiting),
+    /// It can never run, whatever one waits for: an image name that is none.
+    CannotStart {
+        /// Why.
+        reason: Reason,
+        /// The cluster's words.
+        message: String,
+    },
+    /// Its container runs.
+    Started {
+        /// Since when, by the cluster's clock.
+        at: Timestamp,
+    },
+    /// Its container ended by itself.
+    Ended(ContainerEnd),
+    /// Its pod was ended by the cluster.
+    PodFailed {
+        /// `Evicted`, `NodeLost`, `EphemeralStorageExceeded`, `RunTimeout` or `StartTimeout`.
+        reason: Reason,
+        /// The cluster's words.
+        message: String,
+    },
+    /// Its Job is not there though it was, or its pod went without an end.
+    JobGone {
+        /// What exactly is missing.
+        message: String,
+    },
+    /// The clock that runs now has run out, and the cluster has just been asked.
+    DeadlinePassed,
+}
+
+/// The next generation of the execution, or none where the observation changes nothing.
+pub fn transition(
+    execution: &Execution,
+    observation: &Observation,
+    now: Timestamp,
+) -> Option<Execution> {
+    if execution.status == Status::Finished {
+        return None;
+    }
+    let mut next = execution.clone();
+    match observation {
+        Observation::Dispatched if execution.dispatched_at.is_none() => {
+            next.dispatched_at = Some(now.max(execution.created_at));
+            next.waiting = Some(waiting(WaitingKind::Starting, "its Job is being created"));
+        }
+        Observation::Postponed(why)
+            if execution.job_uid.is_none() && execution.status == Status::Queued =>
+        {
+            next.dispatched_at = None;
+            next.waiting = Some(why.clone());
+        }
+        Observation::JobExists { uid } if execution.job_uid.is_none() => {
+            next.job_uid = Some(uid.clone());
+            next.dispatched_at.get_or_insert(now);
+        }
+        Observation::Waiting(why) if execution.status == Status::Queued => {
+            next.waiting = Some(why.clone());
+        }
+        Observation::Started { at } if execution.status == Status::Queued => {
+            start(&mut next, *at, now)
+        }
+        Observation::Refused { reason, message } | Observation::CannotStart { reason, message }
+            if execution.status == Status::Queued =>
+        {
+            finish(&mut next, ending(*reason, message.clone()), now, now);
+        }
+        Observation::Ended(end) => ended(&mut next, end, now),
+        Observation::PodFailed { reason, message } => {
+            finish(&mut next, ending(*reason, message.clone()), now, now);
+        }
+        Observation::JobGone { message } => {
+            finish(
+                &mut next,
+                ending(Reason::JobDeleted, message.clone()),
+                now,
+                now,
+            );
+        }
+        Observation::DeadlinePassed => {
+            let (clock, at) = execution.deadline()?;
+            if now < at {
+                return None;
+            }
+            finish(&mut next, timed_out(execution, clock), now, now);
+        }
+        _ => return None,
+    }
+    if next == *execution {
+        return None;
+    }
+    next.generation += 1;
+    Some(next)
+}
+
+/// A waiting reason in our own words.
+pub fn waiting(kind: WaitingKind, message: &str) -> Waiting {
+    Waiting {
+        kind,
+        message: message.to_owned(),
+    }
+}
+
+fn ending(reason: Reason, message: String) -> Ending {
+    Ending {
+        reason,
+        message,
+        exit_code: None,
+        signal: None,
+    }
+}
+
+/// Kubernetes gives whole seconds, so a start can seem to lie before the dispatch: times never go backwards.
+fn start(next: &mut Execution, at: Timestamp, now: Timestamp) {
+    let dispatched = *next.dispatched_at.get_or_insert(now);
+    next.status = Status::Running;
+    next.started_at = Some(at.max(dispatched));
+    next.waiting = None;
+}
+
+fn finish(next: &mut Execution, ending: Ending, at: Timestamp, now: Timestamp) {
+    let earliest = next
+        .started_at
+        .or(next.dispatched_at)
+        .unwrap_or(next.created_at);
+    next.status = Status::Finished;
+    // A cluster clock ahead of ours must not put the end into the future.
+    next.finished_at = Some(at.min(now).max(earliest));
+    next.waiting = None;
+    next.ending = Some(ending);
+}
+
+fn ended(next: &mut Execution, end: &ContainerEnd, now: Timestamp) {
+    if next.started_at.is_none() && !end.start_error {
+        start(next, end.started_at.or(end.finished_at).unwrap_or(now), now);
+    }
+    finish(
+        next,
+        container_ending(end),
+        end.finished_at.unwrap_or(now),
+        now,
+    );
+}
+
+/// The highest number of the standard signals (signal(7)): SIGSYS.
+const LAST_STANDARD_SIGNAL: i32 = 31;
+
+fn container_ending(end: &ContainerEnd) -> Ending {
+    let by_code = (129..=128 + LAST_STANDARD_SIGNAL)
+        .contains(&end.exit_code)
+        .then(|| end.exit_code - 128);
+    let signal = end.signal.filter(|s| *s != 0).or(by_code);
+    let said = if end.message.is_empty() {
+        String::new()
+    } else {
+        format!(": {}", end.message)
+    };
+    let (reason, message) = if end.out_of_memory {
+        (
+            Reason::OOMKilled,
+            format!(
+                "the container went over its memory limit and was killed (exit code {}){said}",
+                end.exit_code
+            ),
+        )
+    } else if end.start_error {
+        (
+            Reason::InvalidSpec,
+            format!(
+                "the container's command could not be started (exit code {}){said}",
+                end.exit_code
+            ),
+        )
+    } else if end.exit_code == 0 {
+        (
+            Reason::Completed,
+            "the script ended with exit code 0".to_owned(),
+        )
+    } else if let Some(signal) = signal {
+        let text = format!(
+            "the script was ended by signal {signal} ({}), or exited with code {} itself: Kubernetes reports both alike",
+            signal_name(signal),
+            end.exit_code
+        );
+        (Reason::Signaled, text)
+    } else {
+        (
+            Reason::NonZeroExit,
+            format!(
+                "the script ended with exit code {}{}",
+                end.exit_code,
+                exit_code_hint(end.exit_code)
+            ),
+        )
+    };
+    Ending {
+        reason,
+        message,
+        exit_code: Some(end.exit_code),
+        signal: if reason == Reason::Signaled {
+            signal
+        } else {
+            None
+        },
+    }
+}
+
+/// What the shell means by its own exit codes (POSIX, Shell Command Language, 2.8.2).
+const fn exit_code_hint(code: i32) -> &'static str {
+    match code {
+        126 => " (for a shell: a command was found but could not be executed)",
+        127 => " (for a shell: a command was not found)",
+        _ => "",
+    }
+}
+
+/// The name of a signal on Linux, by signal(7).
+const fn signal_name(signal: i32) -> &'static str {
+    match signal {
+        1 => "SIGHUP",
+        2 => "SIGINT",
+        3 => "SIGQUIT",
+        4 => "SIGILL",
+        5 => "SIGTRAP",
+        6 => "SIGABRT",
+        7 => "SIGBUS",
+        8 => "SIGFPE",
+        9 => "SIGKILL",
+        10 => "SIGUSR1",
+        11 => "SIGSEGV",
+        12 => "SIGUSR2",
+        13 => "SIGPIPE",
+        14 => "SIGALRM",
+        15 => "SIGTERM",
+        24 => "SIGXCPU",
+        25 => "SIGXFSZ",
+        31 => "SIGSYS",
+        _ => "see signal(7)",
+    }
+}
+
+fn timed_out(execution: &Execution, clock: Clock) -> Ending {
+    let why = execution
+        .waiting
+        .as_ref()
+        .map(|w| format!(" ({})", w.message))
+        .unwrap_or_default();
+    let kind = execution.waiting.as_ref().map(|w| w.kind);
+    let t = &execution.timeouts;
+    match clock {
+        Clock::Run => ending(
+            Reason::RunTimeout,
+            format!(
+                "the script ran longer than its limit of {} s and was ended",
+                t.run_seconds
+            ),
+        ),
+        Clock::Queue => {
+            let reason = if kind == Some(WaitingKind::Quota) {
+                Reason::QuotaExceeded
+            } else {
+                Reason::QueueTimeout
+            };
+            ending(
+                reason,
+                format!(
+                    "it waited in the queue longer than its limit of {} s{why}",
+                    t.queue_seconds
+                ),
+            )
+        }
+        Clock::Start => {
+            let reason = match kind {
+                Some(WaitingKind::Image) => Reason::ImageUnavailable,
+                Some(WaitingKind::Unschedulable) => Reason::Unschedulable,
+                Some(WaitingKind::Quota) => Reason::QuotaExceeded,
+                Some(WaitingKind::Config) => Reason::InvalidSpec,
+                _ => Reason::StartTimeout,
+            };
+            ending(
+                reason,
+                format!(
+                    "its container did not start within its limit of {} s{why}",
+                    t.start_seconds
+                ),
+            )
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "transition_tests.rs"]
+mod tests;

@@ -1,0 +1,275 @@
+//! The state machine, by every pair of a state and an observation.
+
+use std::collections::BTreeMap;
+
+use super::*;
+use crate::execution::ExecutionId;
+use crate::reason::Outcome;
+use crate::submission::{Resources, Timeouts};
+
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(1_700_000_000 + second).expect("a valid second")
+}
+
+fn queued() -> Execution {
+    Execution {
+        id: ExecutionId::new(at(0), [7; 10]),
+        generation: 1,
+        status: Status::Queued,
+        created_at: at(0),
+        dispatched_at: None,
+        job_uid: None,
+        started_at: None,
+        finished_at: None,
+        ending: None,
+        waiting: None,
+        image: "busybox".into(),
+        resources: Resources {
+            cpu: "1".parse().expect("a quantity"),
+            memory: "1Gi".parse().expect("a quantity"),
+            ephemeral_storage: None,
+        },
+        timeouts: Timeouts::default(),
+        labels: BTreeMap::new(),
+        log: None,
+    }
+}
+
+fn end(exit_code: i32) -> ContainerEnd {
+    ContainerEnd {
+        exit_code,
+        signal: None,
+        out_of_memory: false,
+        start_error: false,
+        message: String::new(),
+        started_at: Some(at(3)),
+        finished_at: Some(at(4)),
+    }
+}
+
+fn next(execution: &Execution, observation: Observation, second: i64) -> Execution {
+    transition(execution, &observation, at(second)).expect("it changes")
+}
+
+fn dispatched() -> Execution {
+    next(&queued(), Observation::Dispatched, 1)
+}
+
+fn running() -> Execution {
+    let known = next(&dispatched(), Observation::JobExists { uid: "u".into() }, 2);
+    next(&known, Observation::Started { at: at(3) }, 3)
+}
+
+fn observations() -> Vec<Observation> {
+    let why = waiting(WaitingKind::Image, "no such image");
+    vec![
+        Observation::Dispatched,
+        Observation::Postponed(why.clone()),
+        Observation::JobExists { uid: "u".into() },
+        Observation::Refused {
+            reason: Reason::InvalidSpec,
+            message: "no".into(),
+        },
+        Observation::Waiting(why),
+        Observation::CannotStart {
+            reason: Reason::ImageUnavailable,
+            message: "no".into(),
+        },
+        Observation::Started { at: at(3) },
+        Observation::Ended(end(0)),
+        Observation::PodFailed {
+            reason: Reason::Evicted,
+            message: "gone".into(),
+        },
+        Observation::JobGone {
+            message: "gone".into(),
+        },
+        Observation::DeadlinePassed,
+    ]
+}
+
+#[test]
+fn finished_absorbs_everything() {
+    let finished = next(&running(), Observation::Ended(end(0)), 5);
+    for observation in observations() {
+        assert_eq!(
+            transition(&finished, &observation, at(1_000_000)),
+            None,
+            "{observation:?}"
+        );
+    }
+}
+
+#[test]
+fn status_only_moves_forward_and_each_change_counts_one_generation() {
+    // Every walk of three observations from every state, a million seconds on, so that deadlines pass too.
+    let mut states = vec![queued(), dispatched(), running()];
+    for _ in 0..3 {
+        let mut reached = Vec::new();
+        for state in &states {
+            for observation in observations() {
+                let Some(after) = transition(state, &observation, at(1_000_000)) else {
+                    continue;
+                };
+                assert!(after.status >= state.status, "{state:?} {observation:?}");
+                assert_eq!(after.generation, state.generation + 1);
+                assert_eq!(after.ending.is_some(), after.status == Status::Finished);
+                assert_eq!(
+                    after.finished_at.is_some(),
+                    after.status == Status::Finished
+                );
+                assert!(state.job_uid.is_none() || after.job_uid == state.job_uid);
+                if let (Some(d), Some(s)) = (after.dispatched_at, after.started_at) {
+                    assert!(d <= s);
+                }
+                if let (Some(s), Some(f)) = (after.started_at, after.finished_at) {
+                    assert!(s <= f);
+                }
+                reached.push(after);
+            }
+        }
+        states = reached;
+    }
+    assert!(states.len() > 50, "the walk went somewhere");
+}
+
+#[test]
+fn exit_codes_tell_reason_and_signal() {
+    for (code, reason, signal) in [
+        (0, Reason::Completed, None),
+        (1, Reason::NonZeroExit, None),
+        (42, Reason::NonZeroExit, None),
+        (126, Reason::NonZeroExit, None),
+        (127, Reason::NonZeroExit, None),
+        (128, Reason::NonZeroExit, None),
+        (129, Reason::Signaled, Some(1)),
+        (137, Reason::Signaled, Some(9)),
+        (143, Reason::Signaled, Some(15)),
+        (159, Reason::Signaled, Some(31)),
+        (160, Reason::NonZeroExit, None),
+        (255, Reason::NonZeroExit, None),
+    ] {
+        let finished = next(&running(), Observation::Ended(end(code)), 5);
+        let ending = finished.ending.expect("an ending");
+        assert_eq!(
+            (ending.reason, ending.signal, ending.exit_code),
+            (reason, signal, Some(code))
+        );
+    }
+}
+
+#[test]
+fn memory_kills_and_start_errors_are_told_from_exits() {
+    let oom = ContainerEnd {
+        out_of_memory: true,
+        ..end(137)
+    };
+    let ending = next(&running(), Observation::Ended(oom), 5)
+        .ending
+        .expect("an ending");
+    assert_eq!((ending.reason, ending.signal), (Reason::OOMKilled, None));
+
+    let no_start = ContainerEnd {
+        start_error: true,
+        started_at: None,
+        ..end(128)
+    };
+    let finished = next(&dispatched(), Observation::Ended(no_start), 5);
+    assert_eq!(finished.started_at, None);
+    assert_eq!(
+        finished.ending.expect("an ending").reason,
+        Reason::InvalidSpec
+    );
+}
+
+#[test]
+fn a_missed_start_is_filled_in_from_the_end() {
+    let finished = next(&dispatched(), Observation::Ended(end(0)), 5);
+    assert_eq!(
+        (finished.started_at, finished.finished_at),
+        (Some(at(3)), Some(at(4)))
+    );
+    assert_eq!(
+        finished.ending.expect("an ending").outcome(),
+        Outcome::Succeeded
+    );
+}
+
+#[test]
+fn each_clock_has_its_own_reason() {
+    let late = 1_000_000;
+    assert_eq!(
+        next(&queued(), Observation::DeadlinePassed, late)
+            .ending
+            .expect("ending")
+            .reason,
+        Reason::QueueTimeout
+    );
+    assert_eq!(
+        next(&dispatched(), Observation::DeadlinePassed, late)
+            .ending
+            .expect("ending")
+            .reason,
+        Reason::StartTimeout
+    );
+    assert_eq!(
+        next(&running(), Observation::DeadlinePassed, late)
+            .ending
+            .expect("ending")
+            .reason,
+        Reason::RunTimeout
+    );
+    for (kind, reason) in [
+        (WaitingKind::Image, Reason::ImageUnavailable),
+        (WaitingKind::Unschedulable, Reason::Unschedulable),
+        (WaitingKind::Quota, Reason::QuotaExceeded),
+        (WaitingKind::Config, Reason::InvalidSpec),
+    ] {
+        let waits = next(
+            &dispatched(),
+            Observation::Waiting(waiting(kind, "because")),
+            2,
+        );
+        let ending = next(&waits, Observation::DeadlinePassed, late)
+            .ending
+            .expect("ending");
+        assert_eq!(ending.reason, reason);
+        assert!(ending.message.contains("because"));
+    }
+    for early in [queued(), dispatched(), running()] {
+        assert_eq!(
+            transition(&early, &Observation::DeadlinePassed, at(4)),
+            None
+        );
+    }
+}
+
+#[test]
+fn a_postponed_execution_is_queued_again_but_never_once_its_job_is_known() {
+    let why = waiting(WaitingKind::Quota, "exceeded quota");
+    let back = next(&dispatched(), Observation::Postponed(why.clone()), 2);
+    assert_eq!(
+        (back.dispatched_at, back.waiting.clone()),
+        (None, Some(why.clone()))
+    );
+    assert_eq!(
+        transition(&running(), &Observation::Postponed(why), at(4)),
+        None
+    );
+}
+
+#[test]
+fn names_are_read_back() {
+    for reason in Reason::ALL {
+        assert_eq!(Reason::from_name(reason.as_str()), Some(*reason));
+        assert_eq!(
+            reason.fault().is_none(),
+            matches!(reason.outcome(), Outcome::Succeeded | Outcome::Canceled)
+        );
+    }
+    for kind in WaitingKind::ALL {
+        assert_eq!(WaitingKind::from_name(kind.as_str()), Some(kind));
+    }
+    assert_eq!(Status::from_name("RUNNING"), Some(Status::Running));
+    assert_eq!(Outcome::from_name("nonsense"), None);
+}

@@ -1,0 +1,2 @@
+//! devhost.
+fn main() {}
