@@ -1,5 +1,6 @@
 # The programs of the cluster, built from the Go module next to this file and
 # cached under a key of its contents. Sourced by scripts/cluster.
+# shellcheck shell=bash disable=SC2034,SC2154 # names are shared with scripts/cluster
 
 readonly KUBERNETES_VERSION=v1.34.4
 # The API server refuses to work without a version, which only the linker sets.
@@ -15,7 +16,7 @@ readonly GO_MINOR_MIN=24
 # Prints the folder of the built programs; it changes with every pinned version.
 programs_dir() {
     local key
-    key=$(cat "$PARTS/go.mod" "$PARTS/go.sum" "$PARTS/build.sh" | sha256sum)
+    key=$({ cat "$PARTS/go.mod" "$PARTS/go.sum"; echo "$GO_LDFLAGS $(uname -m)"; } | sha256sum)
     printf '%s/bin/%s\n' "$HOME_DIR" "${key:0:16}"
 }
 

@@ -1,0 +1,98 @@
+# The two container images, made by hand from the machine's static busybox, since no image registry
+# is asked for anything. Sourced by scripts/cluster.
+# shellcheck shell=bash disable=SC2034,SC2154 # names are shared with scripts/cluster
+
+readonly BUSYBOX_IMAGE=docker.io/library/busybox:1.37
+readonly PAUSE_IMAGE=executor.test/pause:1
+readonly IMAGE_PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+# With shareProcessNamespace this is PID 1 of the pod: it takes in orphans (`wait` reaps them) and
+# ends when told to, as Kubernetes' own pause does.
+readonly PAUSE_SCRIPT='trap "exit 0" TERM INT; while :; do sleep 2147483647 & wait; done'
+
+create_images() {
+    local work=$STATE/images
+    mkdir -p "$work"
+    busybox_root "$work/busybox-root"
+    # printf of a JSON string: the script has quotes.
+    pack_image "$BUSYBOX_IMAGE" "$work/busybox-root" '"Cmd": ["sh"]' "$work/busybox.tar"
+    mkdir -p "$work/pause-root/bin"
+    cp "$(static_busybox)" "$work/pause-root/bin/busybox"
+    ln -s busybox "$work/pause-root/bin/sleep"
+    pack_image "$PAUSE_IMAGE" "$work/pause-root" \
+        "\"Entrypoint\": [\"/bin/busybox\", \"sh\", \"-c\", \"${PAUSE_SCRIPT//\"/\\\"}\"]" "$work/pause.tar"
+    rm -rf "$work/busybox-root" "$work/pause-root"
+}
+
+# Lays out what scripts expect of docker.io/library/busybox: all applets in /bin, /usr/bin/env, users, /tmp.
+busybox_root() {
+    local root=$1 applet
+    mkdir -p "$root"/{bin,dev,etc,home,proc,root,sys,tmp,usr/bin,usr/sbin,var/spool/mail,var/www}
+    chmod 1777 "$root/tmp"
+    chmod 700 "$root/root"
+    cp "$(static_busybox)" "$root/bin/busybox"
+    while read -r applet; do
+        [[ $applet == busybox ]] || ln -s busybox "$root/bin/$applet"
+    done < <("$root/bin/busybox" --list)
+    ln -s ../../bin/env "$root/usr/bin/env"
+    cat >"$root/etc/passwd" <<'PASSWD'
+root:x:0:0:root:/root:/bin/sh
+daemon:x:1:1:daemon:/usr/sbin:/bin/false
+bin:x:2:2:bin:/bin:/bin/false
+sys:x:3:3:sys:/dev:/bin/false
+sync:x:4:100:sync:/bin:/bin/sync
+mail:x:8:8:mail:/var/spool/mail:/bin/false
+www-data:x:33:33:www-data:/var/www:/bin/false
+operator:x:37:37:Operator:/var:/bin/false
+nobody:x:65534:65534:nobody:/home:/bin/false
+PASSWD
+    cat >"$root/etc/group" <<'GROUP'
+root:x:0:
+daemon:x:1:
+bin:x:2:
+sys:x:3:
+adm:x:4:
+tty:x:5:
+disk:x:6:
+mail:x:8:
+www-data:x:33:
+users:x:100:
+nogroup:x:65534:
+GROUP
+}
+
+# pack_image NAME ROOT CONFIG OUT: one layer, as `docker save` writes it. CONFIG is JSON members.
+pack_image() {
+    local name=$1 root=$2 config=$3 out=$4 parts=$4.parts digest
+    mkdir -p "$parts"
+    tar -C "$root" --sort=name --owner=0 --group=0 --numeric-owner --mtime=@0 -cf "$parts/layer.tar" .
+    digest=$(sha256sum "$parts/layer.tar")
+    cat >"$parts/config.json" <<JSON
+{"architecture": "$(image_architecture)", "os": "linux", "created": "1970-01-01T00:00:00Z",
+ "config": {"Env": ["PATH=$IMAGE_PATH"], $config},
+ "rootfs": {"type": "layers", "diff_ids": ["sha256:${digest%% *}"]}, "history": [{"created_by": "tests/cluster"}]}
+JSON
+    printf '[{"Config": "config.json", "RepoTags": ["%s"], "Layers": ["layer.tar"]}]\n' "$name" >"$parts/manifest.json"
+    tar -C "$parts" -cf "$out" manifest.json config.json layer.tar
+    rm -rf "$parts"
+}
+
+image_architecture() {
+    case $(uname -m) in
+        x86_64) echo amd64 ;;
+        aarch64) echo arm64 ;;
+        *) fail "no image architecture is known for $(uname -m)" ;;
+    esac
+}
+
+# Needs containerd to answer.
+import_images() {
+    local image
+    for image in busybox pause; do
+        container_tool images import "$NODE_HOME/state/images/$image.tar" >>"$STATE/logs/images.log" 2>&1 ||
+            fail "containerd does not take the $image image, see $STATE/logs/images.log"
+    done
+}
+
+container_tool() {
+    in_node ctr --address /run/containerd/containerd.sock --namespace k8s.io "$@"
+}
