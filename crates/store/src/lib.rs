@@ -1,1 +1,106 @@
-//! store.
+//! Remembers executions: [`ExecutionStore`] over the small [`Sql`] trait, and its migrations.
+//!
+//! Every status write compares the generation in the statement that writes, and says whether it
+//! [updated](Written::Updated), was stale, or found nothing. Nothing here reads a clock or sleeps.
+//!
+//! All of an instance's tasks share one connection. A transaction is one call of
+//! [`Sql::transaction`], which awaits nothing between `BEGIN` and `COMMIT`, so no other task's
+//! statement can get into it.
+
+mod claims;
+mod executions;
+mod lease;
+mod list;
+mod migrate;
+mod payload;
+mod rows;
+pub mod sql;
+#[cfg(feature = "testing")]
+pub mod testing;
+
+pub use claims::{MAX_CLAIMS, MAX_ROWS};
+pub use executions::{Inserted, MAX_QUEUE_POSITION, StoredLog, Written};
+pub use lease::{Lease, LeaseRow};
+pub use list::{Cursor, Filter, Page};
+pub use sql::{Dialect, Rows, Sql, SqlError, Statement, Value};
+
+/// How often a statement is tried again at once when the database is busy. Each try has already
+/// waited for the lock as long as the host's busy timeout says (Spin: 5 s), so more would only let
+/// callers hang.
+const BUSY_RETRIES: u32 = 2;
+
+/// Why the store could not answer.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The database did not do it.
+    #[error("the store's database failed")]
+    Sql(#[from] SqlError),
+    /// What is stored cannot be understood, e.g. a status that this version does not know.
+    #[error("the store holds something unreadable: {place}: {problem}")]
+    Corrupt {
+        /// Table, row and column.
+        place: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+}
+
+impl StoreError {
+    /// Whether the same call may succeed later with nothing changed in the program: the database is
+    /// busy, out of reach or out of space.
+    pub const fn is_transient(&self) -> bool {
+        match self {
+            Self::Sql(error) => matches!(
+                error,
+                SqlError::Busy(_) | SqlError::Unavailable(_) | SqlError::Full(_)
+            ),
+            Self::Corrupt { .. } => false,
+        }
+    }
+}
+
+/// Executions and what belongs to them, in a database.
+pub struct ExecutionStore<S: Sql> {
+    sql: S,
+}
+
+impl<S: Sql> ExecutionStore<S> {
+    /// A store over that connection. Call [`migrate`](Self::migrate) before anything else.
+    pub const fn new(sql: S) -> Self {
+        Self { sql }
+    }
+
+    /// The connection.
+    pub const fn sql(&self) -> &S {
+        &self.sql
+    }
+
+    fn build(&self, text: &str) -> sql::Builder {
+        sql::Builder::new(self.sql.dialect()).text(text)
+    }
+
+    /// One statement; tried again when busy, since then it surely did nothing.
+    async fn query(&self, statement: Statement) -> Result<Rows, StoreError> {
+        for _ in 0..BUSY_RETRIES {
+            match self.sql.query(statement.clone()).await {
+                Err(SqlError::Busy(_)) => {}
+                other => return Ok(other?),
+            }
+        }
+        Ok(self.sql.query(statement).await?)
+    }
+
+    /// One transaction; tried again when busy, since then it was surely rolled back.
+    async fn transaction(
+        &self,
+        statements: Vec<Statement>,
+    ) -> Result<Option<Vec<Rows>>, StoreError> {
+        for _ in 0..BUSY_RETRIES {
+            match self.sql.transaction(statements.clone()).await {
+                Err(SqlError::Busy(_)) => {}
+                other => return Ok(other?),
+            }
+        }
+        Ok(self.sql.transaction(statements).await?)
+    }
+}

@@ -1,0 +1,233 @@
+//! Who works on what: taking executions from the queue, retrying creations, and what is due.
+
+use std::collections::HashMap;
+
+use domain::transition::Observation;
+use domain::{Execution, ExecutionId, Submission, transition};
+use jiff::Timestamp;
+
+use crate::rows::{COLUMNS, Reader, changing_columns, executions, micros};
+use crate::sql::{Sql, Statement, Value};
+use crate::{ExecutionStore, StoreError, payload};
+
+/// In the queue. The text is that of a partial index, which is used for just this text.
+pub(crate) const QUEUED: &str = "status = 'QUEUED' AND dispatched_at IS NULL";
+
+/// Counts against the limit of executions running at once. The text is that of a partial index.
+pub(crate) const DISPATCHED: &str = "dispatched_at IS NOT NULL AND status <> 'FINISHED'";
+
+/// At most this many are claimed in one call, since each comes with its script and files, about
+/// 2 MiB at most, and the host limits an answer (Spin: 128 MiB).
+pub const MAX_CLAIMS: u32 = 32;
+
+/// At most this many executions are in one answer without their submissions: 1 KiB each as a rule.
+pub const MAX_ROWS: u32 = 1_000;
+
+impl<S: Sql> ExecutionStore<S> {
+    /// Takes executions from the queue, oldest first, while fewer than `max_running` are dispatched
+    /// and unfinished. They are stored as dispatched and claimed until `claim_until`: the caller is
+    /// to create their Jobs. At most `limit` and [`MAX_CLAIMS`].
+    ///
+    /// No two callers get the same one, and the limit holds among all callers. Those postponed
+    /// beyond `now` are passed over; each costs one index entry. When others take from the queue at
+    /// the same time, fewer may be given than there was room for.
+    pub async fn claim_queued(
+        &self,
+        now: Timestamp,
+        claim_until: Timestamp,
+        max_running: u32,
+        limit: u32,
+    ) -> Result<Vec<(Execution, Submission)>, StoreError> {
+        let candidates = self
+            .candidates(now, max_running, limit.min(MAX_CLAIMS))
+            .await?;
+        let next: Vec<Execution> = candidates
+            .iter()
+            .filter_map(|execution| transition(execution, &Observation::Dispatched, now))
+            .collect();
+        if next.is_empty() {
+            return Ok(Vec::new());
+        }
+        let answer = self
+            .query(self.dispatch(&next, claim_until, max_running))
+            .await?;
+        let mut bodies = HashMap::new();
+        for row in answer.rows {
+            let mut reader = Reader::new("payloads", row);
+            bodies.insert(reader.text("execution_id")?, reader.text("body")?);
+        }
+        let mut claimed = Vec::with_capacity(bodies.len());
+        for execution in next {
+            let id = execution.id.to_string();
+            if let Some(body) = bodies.get(&id) {
+                claimed.push((execution, payload::decode(&id, body)?));
+            }
+        }
+        Ok(claimed)
+    }
+
+    /// The oldest in the queue, no more than there is room for now.
+    async fn candidates(
+        &self,
+        now: Timestamp,
+        max_running: u32,
+        limit: u32,
+    ) -> Result<Vec<Execution>, StoreError> {
+        let statement = self
+            .build("SELECT ")
+            .text(COLUMNS)
+            .text(", (SELECT count(*) FROM (SELECT 1 FROM executions WHERE ")
+            .text(DISPATCHED)
+            .text(" LIMIT ")
+            .bind(max_running)
+            .text(") AS counted) AS running FROM executions WHERE ")
+            .text(QUEUED)
+            .text(" AND not_before <= ")
+            .bind(micros(now))
+            .text(" ORDER BY created_at, id LIMIT ")
+            .bind(limit)
+            .statement();
+        let mut candidates = Vec::new();
+        for row in self.query(statement).await?.rows {
+            let mut reader = Reader::new("executions", row);
+            let execution = reader.execution()?;
+            let running: usize = reader.number("running")?;
+            let room = usize::try_from(max_running)
+                .unwrap_or(usize::MAX)
+                .saturating_sub(running);
+            if candidates.len() >= room {
+                break;
+            }
+            candidates.push(execution);
+        }
+        Ok(candidates)
+    }
+
+    /// Writes those that still are as they were read, as far as there is room: the one with number n
+    /// when n more may run. All in one statement, which counts before it writes.
+    fn dispatch(&self, next: &[Execution], claim_until: Timestamp, max_running: u32) -> Statement {
+        let names: Vec<&str> = changing_columns(&next[0])
+            .into_iter()
+            .map(|(n, _)| n)
+            .collect();
+        // Columns of VALUES are named column1, column2, … in SQLite and in PostgreSQL.
+        const BEFORE_CHANGING: usize = 3;
+        self.build("UPDATE executions SET ")
+            .commas(names.iter().enumerate(), |b, (index, name)| {
+                b.text(name)
+                    .text(&format!(" = taken.column{}", index + BEFORE_CHANGING + 1))
+            })
+            .text(", not_before = 0, claim_until = ")
+            .bind(micros(claim_until))
+            .text(" FROM (VALUES ")
+            .commas((1_i64..).zip(next), |b, (number, execution)| {
+                let mut values: Vec<Value> = vec![
+                    number.into(),
+                    execution.id.to_string().into(),
+                    crate::rows::count(execution.generation.saturating_sub(1)).into(),
+                ];
+                values.extend(changing_columns(execution).into_iter().map(|(_, v)| v));
+                b.text("(")
+                    .commas(values, |b, value| b.bind(value))
+                    .text(")")
+            })
+            .text(
+                ") AS taken WHERE executions.id = taken.column2 \
+                 AND executions.generation = taken.column3 AND executions.status = 'QUEUED' \
+                 AND taken.column1 <= ",
+            )
+            .bind(max_running)
+            .text(" - (SELECT count(*) FROM (SELECT 1 FROM executions WHERE ")
+            .text(DISPATCHED)
+            .text(" LIMIT ")
+            .bind(max_running)
+            .text(
+                ") AS counted) RETURNING id, \
+                 (SELECT body FROM payloads WHERE execution_id = executions.id)",
+            )
+            .statement()
+    }
+
+    /// Takes executions that are dispatched and unfinished, whose Job's uid is not known, and whose
+    /// claim has run out: somebody went away between storing the dispatch and storing the uid. They
+    /// are claimed for the caller until `claim_until`, which does not change the generation. The
+    /// longest unclaimed first; at most `limit` and [`MAX_CLAIMS`].
+    pub async fn claim_unconfirmed(
+        &self,
+        now: Timestamp,
+        claim_until: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<(Execution, Submission)>, StoreError> {
+        let statement = self
+            .build("UPDATE executions SET claim_until = ")
+            .bind(micros(claim_until))
+            .text(" WHERE claim_until <= ")
+            .bind(micros(now))
+            .text(" AND id IN (SELECT id FROM executions WHERE ")
+            .text(DISPATCHED)
+            .text(" AND job_uid IS NULL AND claim_until <= ")
+            .bind(micros(now))
+            .text(" ORDER BY claim_until, id LIMIT ")
+            .bind(limit.min(MAX_CLAIMS))
+            .text(") RETURNING ")
+            .text(COLUMNS)
+            .text(", (SELECT body FROM payloads WHERE execution_id = executions.id)")
+            .statement();
+        let mut claimed = Vec::new();
+        for row in self.query(statement).await?.rows {
+            let mut reader = Reader::new("executions", row);
+            let execution = reader.execution()?;
+            let body = reader.text("body")?;
+            let submission = payload::decode(&execution.id.to_string(), &body)?;
+            claimed.push((execution, submission));
+        }
+        // RETURNING gives rows in no particular order.
+        claimed.sort_by_key(|(execution, _)| (execution.created_at, execution.id));
+        Ok(claimed)
+    }
+
+    /// Ends a claim before its time, so that the next [`claim_unconfirmed`](Self::claim_unconfirmed)
+    /// takes it: for a caller that gives up.
+    pub async fn release_claim(&self, id: ExecutionId) -> Result<(), StoreError> {
+        let statement = self
+            .build("UPDATE executions SET claim_until = 0 WHERE id = ")
+            .bind(id.to_string())
+            .statement();
+        self.query(statement).await?;
+        Ok(())
+    }
+
+    /// The unfinished executions whose clock has run out at `now`, in the order of their deadlines;
+    /// at most `limit` and [`MAX_ROWS`].
+    pub async fn due(&self, now: Timestamp, limit: u32) -> Result<Vec<Execution>, StoreError> {
+        let statement = self
+            .build("SELECT ")
+            .text(COLUMNS)
+            .text(" FROM executions WHERE deadline_at <= ")
+            .bind(micros(now))
+            .text(" ORDER BY deadline_at, id LIMIT ")
+            .bind(limit.min(MAX_ROWS))
+            .statement();
+        executions(self.query(statement).await?.rows)
+    }
+
+    /// The unfinished executions whose Job exists or existed, in the order of their ids, from the
+    /// one after `after` on; at most `limit` and [`MAX_ROWS`].
+    pub async fn unfinished_dispatched(
+        &self,
+        after: Option<ExecutionId>,
+        limit: u32,
+    ) -> Result<Vec<Execution>, StoreError> {
+        let statement = self
+            .build("SELECT ")
+            .text(COLUMNS)
+            .text(" FROM executions WHERE ")
+            .text(DISPATCHED)
+            .text(" AND job_uid IS NOT NULL AND id > ")
+            .bind(after.map(|id| id.to_string()).unwrap_or_default())
+            .text(" ORDER BY id LIMIT ")
+            .bind(limit.min(MAX_ROWS))
+            .statement();
+        executions(self.query(statement).await?.rows)
+    }
+}

@@ -1,0 +1,381 @@
+//! One execution: insert, read, compare-and-set, finish with its log.
+
+use domain::transition::Observation;
+use domain::{Execution, ExecutionId, LogSummary, Status, Submission, transition};
+use jiff::Timestamp;
+
+use crate::claims::{DISPATCHED, QUEUED};
+use crate::rows::{COLUMNS, Column, Reader, changing_columns, fixed_columns, micros, whole_micros};
+use crate::sql::{Builder, Sql, SqlError, Statement};
+use crate::{ExecutionStore, StoreError, payload};
+
+/// A place in the queue beyond this is not counted: the count reads as many index entries.
+pub const MAX_QUEUE_POSITION: u32 = 10_000;
+
+/// How often an insert starts anew when the execution that holds its idempotency key is gone before
+/// it can be read. Only deletions between two statements do that.
+const INSERT_TRIES: u32 = 3;
+
+/// What became of an insert.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Inserted {
+    /// It is stored.
+    New {
+        /// As stored: dispatched when there was room, else queued.
+        execution: Execution,
+    },
+    /// Its idempotency key was taken; nothing was changed.
+    Existing {
+        /// The execution with that key.
+        execution: Execution,
+        /// Whether it was asked for by the same request, going by the digest.
+        same_request: bool,
+    },
+}
+
+/// What became of a compare-and-set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Written {
+    /// It is stored.
+    Updated,
+    /// Another generation is stored, or it is finished: read it again.
+    Stale,
+    /// There is no such execution.
+    Missing,
+}
+
+/// The kept log of a finished execution. Sizes in bytes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StoredLog {
+    /// Its beginning.
+    pub head: Vec<u8>,
+    /// Its end, where the beginning is not all of it; what is between is lost.
+    pub tail: Vec<u8>,
+    /// How many bytes the script wrote, as far as is known.
+    pub bytes: u64,
+    /// How many of them are not kept.
+    pub lost_bytes: u64,
+    /// Whether nothing is missing, and that is known.
+    pub complete: bool,
+}
+
+impl StoredLog {
+    /// What the execution says of it.
+    pub const fn summary(&self) -> LogSummary {
+        LogSummary {
+            bytes: self.bytes,
+            lost_bytes: self.lost_bytes,
+            complete: self.complete,
+        }
+    }
+}
+
+impl<S: Sql> ExecutionStore<S> {
+    /// Stores a new execution, in one transaction.
+    ///
+    /// It is dispatched at once when fewer than `max_running` are dispatched and unfinished and
+    /// nobody is queued; then the caller is to create its Job before `claim_until`, after which
+    /// [`claim_unconfirmed`](Self::claim_unconfirmed) gives it to somebody else. When the
+    /// idempotency key is taken, nothing is stored and the execution that has it is given.
+    pub async fn insert(
+        &self,
+        execution: &Execution,
+        submission: &Submission,
+        idempotency_key: Option<&str>,
+        max_running: u32,
+        claim_until: Timestamp,
+    ) -> Result<Inserted, StoreError> {
+        let queued = Execution {
+            created_at: whole_micros(execution.created_at),
+            ..execution.clone()
+        };
+        let dispatched = transition(&queued, &Observation::Dispatched, queued.created_at)
+            .unwrap_or_else(|| queued.clone());
+        let mut once: Vec<Column> = fixed_columns(&queued);
+        once.push(("digest", submission.digest.as_str().into()));
+        once.push(("idempotency_key", idempotency_key.into()));
+        let mut statements = vec![
+            self.insert_row(once, &queued, &dispatched, max_running, claim_until),
+            self.build("INSERT INTO payloads (execution_id, body) VALUES (")
+                .bind(queued.id.to_string())
+                .text(", ")
+                .bind(payload::encode(submission))
+                .text(")")
+                .statement(),
+        ];
+        if !queued.labels.is_empty() {
+            statements.push(self.insert_labels(&queued));
+        }
+        for _ in 0..INSERT_TRIES {
+            if let Some(answers) = self.transaction(statements.clone()).await? {
+                let row = answers
+                    .into_iter()
+                    .next()
+                    .and_then(|a| a.rows.into_iter().next());
+                let generation: u64 =
+                    Reader::new("executions", row.unwrap_or_default()).number("generation")?;
+                let has_room = generation == dispatched.generation;
+                let execution = if has_room { dispatched } else { queued };
+                return Ok(Inserted::New { execution });
+            }
+            if let Some(existing) = self.with_key(idempotency_key, &submission.digest).await? {
+                return Ok(existing);
+            }
+        }
+        Err(SqlError::Busy("the execution with the idempotency key comes and goes".into()).into())
+    }
+
+    /// Writes each column as the one or the other, as there is room or not. The room is found by the
+    /// statement that writes, so two inserts never take the same place.
+    fn insert_row(
+        &self,
+        once: Vec<Column>,
+        queued: &Execution,
+        dispatched: &Execution,
+        max_running: u32,
+        claim_until: Timestamp,
+    ) -> Statement {
+        let mut pairs: Vec<_> = once.into_iter().map(|(n, v)| (n, v.clone(), v)).collect();
+        let changing = changing_columns(dispatched).into_iter();
+        pairs.extend(
+            changing
+                .zip(changing_columns(queued))
+                .map(|((name, with_room), (_, without))| (name, with_room, without)),
+        );
+        pairs.push(("claim_until", micros(claim_until).into(), 0_i64.into()));
+        self.build("WITH room (free) AS (SELECT ")
+            .running_is_below(max_running)
+            .text(" AND NOT EXISTS (SELECT 1 FROM executions WHERE ")
+            .text(QUEUED)
+            .text(")) INSERT INTO executions (")
+            .commas(&pairs, |b, (name, ..)| b.text(name))
+            .text(") SELECT ")
+            .commas(&pairs, |b, (_, with_room, without)| {
+                if with_room == without {
+                    b.bind(without.clone())
+                } else {
+                    b.text("CASE WHEN free THEN ")
+                        .bind(with_room.clone())
+                        .text(" ELSE ")
+                        .bind(without.clone())
+                        .text(" END")
+                }
+            })
+            // Without a WHERE, SQLite would read the ON as one of a join.
+            .text(
+                " FROM room WHERE true \
+                 ON CONFLICT (idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING \
+                 RETURNING generation",
+            )
+            .must_change()
+    }
+
+    fn insert_labels(&self, execution: &Execution) -> Statement {
+        self.build("INSERT INTO labels (execution_id, name, value, execution_created_at) VALUES ")
+            .commas(&execution.labels, |b, (name, value)| {
+                b.text("(")
+                    .bind(execution.id.to_string())
+                    .text(", ")
+                    .bind(name.as_str())
+                    .text(", ")
+                    .bind(value.as_str())
+                    .text(", ")
+                    .bind(micros(execution.created_at))
+                    .text(")")
+            })
+            .statement()
+    }
+
+    async fn with_key(
+        &self,
+        key: Option<&str>,
+        digest: &str,
+    ) -> Result<Option<Inserted>, StoreError> {
+        let statement = self
+            .build("SELECT ")
+            .text(COLUMNS)
+            .text(", digest FROM executions WHERE idempotency_key = ")
+            .bind(key)
+            .statement();
+        let Some(row) = self.query(statement).await?.rows.into_iter().next() else {
+            return Ok(None);
+        };
+        let mut reader = Reader::new("executions", row);
+        let execution = reader.execution()?;
+        let same_request = reader.text("digest")? == digest;
+        Ok(Some(Inserted::Existing {
+            execution,
+            same_request,
+        }))
+    }
+
+    /// The execution with that id.
+    pub async fn get(&self, id: ExecutionId) -> Result<Option<Execution>, StoreError> {
+        let statement = self
+            .build("SELECT ")
+            .text(COLUMNS)
+            .text(" FROM executions WHERE id = ")
+            .bind(id.to_string())
+            .statement();
+        let row = self.query(statement).await?.rows.into_iter().next();
+        row.map(|row| Reader::new("executions", row).execution())
+            .transpose()
+    }
+
+    /// Its place in the queue, counted from 1; none when it is not in the queue, or further back
+    /// than [`MAX_QUEUE_POSITION`].
+    pub async fn queue_position(&self, execution: &Execution) -> Result<Option<u64>, StoreError> {
+        if execution.status != Status::Queued || execution.dispatched_at.is_some() {
+            return Ok(None);
+        }
+        let statement = self
+            .build("SELECT count(*) FROM (SELECT 1 FROM executions WHERE ")
+            .text(QUEUED)
+            .text(" AND (created_at, id) < (")
+            .bind(micros(execution.created_at))
+            .text(", ")
+            .bind(execution.id.to_string())
+            .text(") LIMIT ")
+            .bind(MAX_QUEUE_POSITION)
+            .text(") AS older")
+            .statement();
+        let row = self.query(statement).await?.rows.into_iter().next();
+        let older: u64 = Reader::new("executions", row.unwrap_or_default()).number("count")?;
+        Ok((older < u64::from(MAX_QUEUE_POSITION)).then_some(older + 1))
+    }
+
+    /// What was asked for in full.
+    pub async fn submission(&self, id: ExecutionId) -> Result<Option<Submission>, StoreError> {
+        let id = id.to_string();
+        let statement = self
+            .build("SELECT body FROM payloads WHERE execution_id = ")
+            .bind(id.as_str())
+            .statement();
+        let Some(row) = self.query(statement).await?.rows.into_iter().next() else {
+            return Ok(None);
+        };
+        let body = Reader::new("payloads", row).text("body")?;
+        payload::decode(&id, &body).map(Some)
+    }
+
+    /// Stores the next generation if the one before it is stored now, in one statement.
+    ///
+    /// A claim ends when the Job's uid is known, or when it is not dispatched any more.
+    pub async fn update(&self, next: &Execution) -> Result<Written, StoreError> {
+        let statement = self.set(next).if_generation(next).statement();
+        let updated = !self.query(statement).await?.rows.is_empty();
+        self.written(next.id, updated).await
+    }
+
+    /// As [`update`](Self::update), and it is not claimed again before `not_before`: for an
+    /// execution that goes back to the queue since the API server asks for patience.
+    pub async fn postpone(
+        &self,
+        next: &Execution,
+        not_before: Timestamp,
+    ) -> Result<Written, StoreError> {
+        let statement = self
+            .set(next)
+            .text(", not_before = ")
+            .bind(micros(not_before))
+            .if_generation(next)
+            .statement();
+        let updated = !self.query(statement).await?.rows.is_empty();
+        self.written(next.id, updated).await
+    }
+
+    /// As [`update`](Self::update) for a finished execution, and stores its log in the same
+    /// transaction. The sizes in the execution are those of `log`, whatever `next.log` says.
+    pub async fn finish(&self, next: &Execution, log: &StoredLog) -> Result<Written, StoreError> {
+        debug_assert_eq!(next.status, Status::Finished, "only the end has a log");
+        let next = Execution {
+            log: Some(log.summary()),
+            ..next.clone()
+        };
+        let statements = vec![
+            self.set(&next).if_generation(&next).must_change(),
+            self.build("INSERT INTO logs (execution_id, head, tail) VALUES (")
+                .bind(next.id.to_string())
+                .text(", ")
+                .bind(log.head.clone())
+                .text(", ")
+                .bind(log.tail.clone())
+                .text(")")
+                .statement(),
+        ];
+        let updated = self.transaction(statements).await?.is_some();
+        self.written(next.id, updated).await
+    }
+
+    /// The kept log of a finished execution.
+    pub async fn log(&self, id: ExecutionId) -> Result<Option<StoredLog>, StoreError> {
+        let statement = self
+            .build(
+                "SELECT id, head, tail, log_bytes, log_lost_bytes, log_complete \
+                 FROM logs JOIN executions ON id = execution_id WHERE execution_id = ",
+            )
+            .bind(id.to_string())
+            .statement();
+        let Some(row) = self.query(statement).await?.rows.into_iter().next() else {
+            return Ok(None);
+        };
+        let mut reader = Reader::new("logs", row);
+        reader.text("id")?;
+        Ok(Some(StoredLog {
+            head: reader.blob("head")?,
+            tail: reader.blob("tail")?,
+            bytes: reader.number("log_bytes")?,
+            lost_bytes: reader.number("log_lost_bytes")?,
+            complete: reader.integer("log_complete")? != 0,
+        }))
+    }
+
+    fn set(&self, next: &Execution) -> Builder {
+        let unconfirmed = next.is_dispatched() && next.job_uid.is_none();
+        self.build("UPDATE executions SET ")
+            .commas(changing_columns(next), |b, (name, value)| {
+                b.text(name).text(" = ").bind(value)
+            })
+            .text(if unconfirmed { "" } else { ", claim_until = 0" })
+    }
+
+    /// Only when nothing was written, a look at why.
+    async fn written(&self, id: ExecutionId, updated: bool) -> Result<Written, StoreError> {
+        if updated {
+            return Ok(Written::Updated);
+        }
+        let statement = self
+            .build("SELECT generation FROM executions WHERE id = ")
+            .bind(id.to_string())
+            .statement();
+        let is_there = !self.query(statement).await?.rows.is_empty();
+        Ok(if is_there {
+            Written::Stale
+        } else {
+            Written::Missing
+        })
+    }
+}
+
+impl Builder {
+    /// The condition of a compare-and-set. What is finished stays as it is, whatever its generation.
+    fn if_generation(self, next: &Execution) -> Self {
+        let before = next.generation.saturating_sub(1);
+        self.text(" WHERE id = ")
+            .bind(next.id.to_string())
+            .text(" AND generation = ")
+            .bind(crate::rows::count(before))
+            .text(" AND status <> 'FINISHED' RETURNING generation")
+    }
+
+    /// Whether fewer than that many are dispatched and unfinished. Counts no further than it must.
+    pub(crate) fn running_is_below(self, max_running: u32) -> Self {
+        self.text("(SELECT count(*) FROM (SELECT 1 FROM executions WHERE ")
+            .text(DISPATCHED)
+            .text(" LIMIT ")
+            .bind(max_running)
+            .text(") AS running) < ")
+            .bind(max_running)
+    }
+}

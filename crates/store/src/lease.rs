@@ -1,0 +1,130 @@
+//! Leases, for what only one may do at a time, and the reconciler's small facts.
+
+use jiff::Timestamp;
+
+use crate::rows::{Reader, micros};
+use crate::sql::Sql;
+use crate::{ExecutionStore, StoreError};
+
+/// A lease that the caller holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lease {
+    /// Grows each time the lease is taken anew; stays when it is renewed in time.
+    pub fence: i64,
+}
+
+/// A lease as it is stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeaseRow {
+    /// Who has it, or had it last.
+    pub holder: String,
+    /// Which taking it is.
+    pub fence: i64,
+    /// When the holder took it.
+    pub acquired_at: Timestamp,
+    /// When the holder last renewed it.
+    pub renewed_at: Timestamp,
+    /// When others may take it; 1970 once it was given back.
+    pub expires_at: Timestamp,
+}
+
+impl<S: Sql> ExecutionStore<S> {
+    /// Takes the lease if nobody has it or it has expired at `now`, or renews it for the same
+    /// holder; none when somebody else has it. One statement.
+    ///
+    /// Every holder needs a name of its own, two ticks of one process included.
+    pub async fn acquire_lease(
+        &self,
+        name: &str,
+        holder: &str,
+        now: Timestamp,
+        expires: Timestamp,
+    ) -> Result<Option<Lease>, StoreError> {
+        let now = micros(now);
+        let statement = self
+            .build(
+                "INSERT INTO leases (name, holder, fence, acquired_at, renewed_at, expires_at) VALUES (",
+            )
+            .bind(name)
+            .text(", ")
+            .bind(holder)
+            .text(", 1, ")
+            .bind(now)
+            .text(", ")
+            .bind(now)
+            .text(", ")
+            .bind(micros(expires))
+            // `renewed_at` of the new row is now. In SET and WHERE, `leases` is the row before.
+            .text(
+                ") ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, \
+                 fence = leases.fence + CASE WHEN leases.expires_at <= excluded.renewed_at \
+                 THEN 1 ELSE 0 END, \
+                 acquired_at = CASE WHEN leases.expires_at <= excluded.renewed_at \
+                 THEN excluded.acquired_at ELSE leases.acquired_at END, \
+                 renewed_at = excluded.renewed_at, expires_at = excluded.expires_at \
+                 WHERE leases.expires_at <= excluded.renewed_at OR leases.holder = excluded.holder \
+                 RETURNING fence",
+            )
+            .statement();
+        let Some(row) = self.query(statement).await?.rows.into_iter().next() else {
+            return Ok(None);
+        };
+        let fence = Reader::new("leases", row).integer("fence")?;
+        Ok(Some(Lease { fence }))
+    }
+
+    /// Gives the lease back, if that holder has it.
+    pub async fn release_lease(&self, name: &str, holder: &str) -> Result<(), StoreError> {
+        let statement = self
+            .build("UPDATE leases SET expires_at = 0 WHERE name = ")
+            .bind(name)
+            .text(" AND holder = ")
+            .bind(holder)
+            .statement();
+        self.query(statement).await?;
+        Ok(())
+    }
+
+    /// The lease as it is stored; none when nobody ever had it.
+    pub async fn lease(&self, name: &str) -> Result<Option<LeaseRow>, StoreError> {
+        let statement = self
+            .build("SELECT holder, fence, acquired_at, renewed_at, expires_at FROM leases WHERE name = ")
+            .bind(name)
+            .statement();
+        let Some(row) = self.query(statement).await?.rows.into_iter().next() else {
+            return Ok(None);
+        };
+        let mut reader = Reader::new("leases", row);
+        Ok(Some(LeaseRow {
+            holder: reader.text("holder")?,
+            fence: reader.integer("fence")?,
+            acquired_at: reader.time("acquired_at")?,
+            renewed_at: reader.time("renewed_at")?,
+            expires_at: reader.time("expires_at")?,
+        }))
+    }
+
+    /// A small fact by its name, such as a resource version.
+    pub async fn get_state(&self, key: &str) -> Result<Option<String>, StoreError> {
+        let statement = self
+            .build("SELECT value FROM state WHERE name = ")
+            .bind(key)
+            .statement();
+        let row = self.query(statement).await?.rows.into_iter().next();
+        row.map(|row| Reader::new("state", row).text("value"))
+            .transpose()
+    }
+
+    /// Stores a small fact, over the one before.
+    pub async fn set_state(&self, key: &str, value: &str) -> Result<(), StoreError> {
+        let statement = self
+            .build("INSERT INTO state (name, value) VALUES (")
+            .bind(key)
+            .text(", ")
+            .bind(value)
+            .text(") ON CONFLICT (name) DO UPDATE SET value = excluded.value")
+            .statement();
+        self.query(statement).await?;
+        Ok(())
+    }
+}

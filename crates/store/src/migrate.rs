@@ -1,0 +1,150 @@
+//! Brings the database's schema up to date, also when several processes start at once.
+
+use crate::rows::Reader;
+use crate::sql::{Dialect, Sql, SqlError, Statement};
+use crate::{ExecutionStore, StoreError};
+
+/// A step of the schema. Steps are never changed once released, only added.
+struct Migration {
+    /// Counted from 1, without gaps.
+    version: i64,
+    name: &'static str,
+    /// Statements, each ended by a semicolon; lines that begin with `--` are comments.
+    text: &'static str,
+}
+
+const SQLITE: [Migration; 1] = [Migration {
+    version: 1,
+    name: "executions",
+    text: include_str!("../migrations/sqlite/0001_executions.sql"),
+}];
+
+/// How often the change to WAL is tried. It fails at once, without the host's busy timeout, when
+/// another process is just there; each such process needs one commit's time.
+const WAL_TRIES: u32 = 20;
+
+impl Dialect {
+    const fn migrations(self) -> &'static [Migration] {
+        match self {
+            Self::Sqlite => &SQLITE,
+        }
+    }
+}
+
+impl Migration {
+    /// One by one, since Spin runs only the first statement of a text and says nothing.
+    fn statements(&self) -> Vec<String> {
+        let code: Vec<&str> = self
+            .text
+            .lines()
+            .filter(|line| !line.trim_start().starts_with("--"))
+            .collect();
+        code.join("\n")
+            .split(';')
+            .map(|statement| statement.trim().to_owned())
+            .filter(|statement| !statement.is_empty())
+            .collect()
+    }
+}
+
+impl<S: Sql> ExecutionStore<S> {
+    /// Brings the schema up to date. Costs one read when it is; may be called by any number of
+    /// processes at once. A newer schema than this version knows is left as it is: migrations only add.
+    pub async fn migrate(&self) -> Result<(), StoreError> {
+        let migrations = self.sql.dialect().migrations();
+        let newest = migrations.last().map_or(0, |m| m.version);
+        match self.version().await {
+            Ok(version) if version >= newest => return Ok(()),
+            // An empty database has no table to read from; if the reason is another, what follows
+            // fails as well and says why.
+            Ok(_) | Err(StoreError::Sql(SqlError::Other(_))) => {}
+            Err(error) => return Err(error),
+        }
+        self.use_wal().await?;
+        let table = "CREATE TABLE IF NOT EXISTS schema_migrations \
+             (version INTEGER PRIMARY KEY NOT NULL, name TEXT NOT NULL)";
+        self.query(self.build(table).statement()).await?;
+        let version = self.version().await?;
+        for migration in migrations.iter().filter(|m| m.version > version) {
+            // Whoever stores the version first makes the step; for the others nothing is changed.
+            let mut statements = vec![self.take_version(migration)];
+            let steps = migration.statements();
+            statements.extend(steps.iter().map(|step| self.build(step).statement()));
+            self.transaction(statements).await?;
+        }
+        Ok(())
+    }
+
+    /// Answers when the database does, and has its tables.
+    pub async fn ping(&self) -> Result<(), StoreError> {
+        self.sql.query(self.version_statement()).await?;
+        Ok(())
+    }
+
+    fn take_version(&self, migration: &Migration) -> Statement {
+        self.build("INSERT INTO schema_migrations (version, name) VALUES (")
+            .bind(migration.version)
+            .text(", ")
+            .bind(migration.name)
+            .text(") ON CONFLICT (version) DO NOTHING RETURNING version")
+            .must_change()
+    }
+
+    fn version_statement(&self) -> Statement {
+        self.build("SELECT coalesce(max(version), 0) FROM schema_migrations")
+            .statement()
+    }
+
+    async fn version(&self) -> Result<i64, StoreError> {
+        let rows = self.query(self.version_statement()).await?.rows;
+        let row = rows.into_iter().next().unwrap_or_default();
+        Reader::new("schema_migrations", row).integer("version")
+    }
+
+    /// Readers and the one writer do not hinder each other in WAL, and a commit is one sync. The
+    /// mode is kept in the file. `synchronous` stays FULL: a power cut loses nothing accepted.
+    async fn use_wal(&self) -> Result<(), StoreError> {
+        match self.sql.dialect() {
+            Dialect::Sqlite => {}
+        }
+        let mut last = String::new();
+        for _ in 0..WAL_TRIES {
+            let pragma = self.build("PRAGMA journal_mode = WAL").statement();
+            match self.sql.query(pragma).await {
+                Err(SqlError::Busy(text)) => last = text,
+                Err(SqlError::Unavailable(text)) => return Err(SqlError::Unavailable(text).into()),
+                // A server behind the same interface, such as libSQL, chooses its mode itself.
+                Ok(_) | Err(_) => return Ok(()),
+            }
+            // Unlike the pragma, a read waits until whoever has the file locked is done.
+            let read = self.build("SELECT count(*) FROM sqlite_master").statement();
+            self.query(read).await?;
+        }
+        Err(SqlError::Busy(last).into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_counted_without_gaps() {
+        for (expected, migration) in (1..).zip(&SQLITE) {
+            assert_eq!(migration.version, expected, "{}", migration.name);
+        }
+    }
+
+    #[test]
+    fn a_text_is_split_into_single_statements() {
+        let migration = Migration {
+            version: 1,
+            name: "test",
+            text: "-- a; b\nCREATE TABLE a (b TEXT);\n\n  -- c\nCREATE TABLE d\n(e TEXT);\n",
+        };
+        assert_eq!(
+            migration.statements(),
+            ["CREATE TABLE a (b TEXT)", "CREATE TABLE d\n(e TEXT)"]
+        );
+    }
+}

@@ -1,0 +1,134 @@
+//! Submissions as JSON: the form of `payloads.body`.
+//!
+//! The structs are the stored form and nothing else. A field that is not known is an error: it
+//! means something that this version would not do.
+
+use std::collections::BTreeMap;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use domain::{Quantity, Resources, Submission, Timeouts};
+use serde::{Deserialize, Serialize};
+
+use crate::StoreError;
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Body {
+    script: String,
+    interpreter: Option<Vec<String>>,
+    args: Vec<String>,
+    image: String,
+    cpu: String,
+    memory: String,
+    ephemeral_storage: Option<String>,
+    env: BTreeMap<String, String>,
+    /// The contents in base64, by path.
+    files: BTreeMap<String, String>,
+    timeouts: Clocks,
+    labels: BTreeMap<String, String>,
+    digest: String,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Clocks {
+    queue_seconds: u32,
+    start_seconds: u32,
+    run_seconds: u32,
+    grace_seconds: u32,
+}
+
+/// The JSON of a submission.
+pub(crate) fn encode(submission: &Submission) -> String {
+    let Submission {
+        script,
+        interpreter,
+        args,
+        image,
+        resources,
+        env,
+        files,
+        timeouts,
+        labels,
+        digest,
+    } = submission.clone();
+    let Timeouts {
+        queue_seconds,
+        start_seconds,
+        run_seconds,
+        grace_seconds,
+    } = timeouts;
+    let body = Body {
+        script,
+        interpreter,
+        args,
+        image,
+        cpu: resources.cpu.as_str().to_owned(),
+        memory: resources.memory.as_str().to_owned(),
+        ephemeral_storage: resources
+            .ephemeral_storage
+            .as_ref()
+            .map(|q| q.as_str().to_owned()),
+        env,
+        files: files
+            .into_iter()
+            .map(|(path, bytes)| (path, STANDARD.encode(bytes)))
+            .collect(),
+        timeouts: Clocks {
+            queue_seconds,
+            start_seconds,
+            run_seconds,
+            grace_seconds,
+        },
+        labels,
+        digest,
+    };
+    // Strings, numbers and maps by string always are JSON.
+    serde_json::to_string(&body).unwrap_or_default()
+}
+
+/// The submission of the execution with that id.
+pub(crate) fn decode(id: &str, text: &str) -> Result<Submission, StoreError> {
+    let corrupt = |problem: String| StoreError::Corrupt {
+        place: format!("payloads.body of \"{id}\""),
+        problem,
+    };
+    let body: Body = serde_json::from_str(text).map_err(|e| corrupt(e.to_string()))?;
+    let quantity = |text: &str| {
+        text.parse::<Quantity>()
+            .map_err(|e| corrupt(format!("\"{text}\" {e}")))
+    };
+    let mut files = BTreeMap::new();
+    for (path, content) in body.files {
+        let bytes = STANDARD
+            .decode(content)
+            .map_err(|e| corrupt(format!("the file {path}: {e}")))?;
+        files.insert(path, bytes);
+    }
+    Ok(Submission {
+        script: body.script,
+        interpreter: body.interpreter,
+        args: body.args,
+        image: body.image,
+        resources: Resources {
+            cpu: quantity(&body.cpu)?,
+            memory: quantity(&body.memory)?,
+            ephemeral_storage: body
+                .ephemeral_storage
+                .as_deref()
+                .map(quantity)
+                .transpose()?,
+        },
+        env: body.env,
+        files,
+        timeouts: Timeouts {
+            queue_seconds: body.timeouts.queue_seconds,
+            start_seconds: body.timeouts.start_seconds,
+            run_seconds: body.timeouts.run_seconds,
+            grace_seconds: body.timeouts.grace_seconds,
+        },
+        labels: body.labels,
+        digest: body.digest,
+    })
+}

@@ -1,0 +1,343 @@
+//! Executions as rows: the columns, writing them, and reading them back with every doubt an error.
+
+use std::collections::BTreeMap;
+
+use domain::{
+    Ending, Execution, ExecutionId, LogSummary, Outcome, Quantity, Reason, Resources, Status,
+    Timeouts, Waiting, WaitingKind,
+};
+use jiff::Timestamp;
+
+use crate::StoreError;
+use crate::sql::Value;
+
+/// The columns of an execution, in the order that [`Reader::execution`] takes them.
+pub(crate) const COLUMNS: &str = "id, generation, status, created_at, dispatched_at, job_uid, \
+     started_at, finished_at, outcome, reason, message, exit_code, signal, waiting_kind, \
+     waiting_message, image, cpu, memory, ephemeral_storage, queue_seconds, start_seconds, \
+     run_seconds, grace_seconds, labels, log_bytes, log_lost_bytes, log_complete";
+
+/// A column's name and the value to write into it.
+pub(crate) type Column = (&'static str, Value);
+
+/// A time as it is stored: microseconds since 1970.
+pub(crate) fn micros(time: Timestamp) -> i64 {
+    time.as_microsecond()
+}
+
+/// The time as it will be read back: whole microseconds.
+pub(crate) fn whole_micros(time: Timestamp) -> Timestamp {
+    // Dropping digits of a valid time gives a valid time; the fallback is never taken.
+    Timestamp::from_microsecond(time.as_microsecond()).unwrap_or(time)
+}
+
+fn optional_micros(time: Option<Timestamp>) -> Value {
+    time.map(micros).into()
+}
+
+/// A count as the database holds it. Counts beyond 2^63 do not occur; they stay at the largest.
+pub(crate) fn count(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+/// The columns that are written once.
+pub(crate) fn fixed_columns(execution: &Execution) -> Vec<Column> {
+    let Resources {
+        cpu,
+        memory,
+        ephemeral_storage,
+    } = &execution.resources;
+    let Timeouts {
+        queue_seconds,
+        start_seconds,
+        run_seconds,
+        grace_seconds,
+    } = execution.timeouts;
+    let disk = ephemeral_storage.as_ref().map(Quantity::as_str);
+    vec![
+        ("id", execution.id.to_string().into()),
+        ("created_at", micros(execution.created_at).into()),
+        ("image", execution.image.as_str().into()),
+        ("cpu", cpu.as_str().into()),
+        ("memory", memory.as_str().into()),
+        ("ephemeral_storage", disk.into()),
+        ("queue_seconds", queue_seconds.into()),
+        ("start_seconds", start_seconds.into()),
+        ("run_seconds", run_seconds.into()),
+        ("grace_seconds", grace_seconds.into()),
+        ("labels", labels_text(&execution.labels).into()),
+    ]
+}
+
+/// The columns that change with the generation.
+pub(crate) fn changing_columns(execution: &Execution) -> Vec<Column> {
+    let ending = execution.ending.as_ref();
+    let waiting = execution.waiting.as_ref();
+    let log = execution.log;
+    let deadline = execution.deadline().map(|(_, at)| at);
+    vec![
+        ("generation", count(execution.generation).into()),
+        ("status", execution.status.as_str().into()),
+        ("dispatched_at", optional_micros(execution.dispatched_at)),
+        ("job_uid", execution.job_uid.as_deref().into()),
+        ("started_at", optional_micros(execution.started_at)),
+        ("finished_at", optional_micros(execution.finished_at)),
+        ("outcome", ending.map(|e| e.outcome().as_str()).into()),
+        ("reason", ending.map(|e| e.reason.as_str()).into()),
+        ("message", ending.map(|e| e.message.as_str()).into()),
+        (
+            "exit_code",
+            ending.and_then(|e| e.exit_code).map(i64::from).into(),
+        ),
+        (
+            "signal",
+            ending.and_then(|e| e.signal).map(i64::from).into(),
+        ),
+        ("waiting_kind", waiting.map(|w| w.kind.as_str()).into()),
+        (
+            "waiting_message",
+            waiting.map(|w| w.message.as_str()).into(),
+        ),
+        ("log_bytes", log.map(|l| count(l.bytes)).into()),
+        ("log_lost_bytes", log.map(|l| count(l.lost_bytes)).into()),
+        ("log_complete", log.map(|l| l.complete).into()),
+        ("deadline_at", optional_micros(deadline)),
+    ]
+}
+
+fn labels_text(labels: &BTreeMap<String, String>) -> String {
+    // A map of strings to strings always is JSON.
+    serde_json::to_string(labels).unwrap_or_default()
+}
+
+/// Takes the values of one row in order, each as what it must be.
+pub(crate) struct Reader {
+    table: &'static str,
+    row: String,
+    values: std::vec::IntoIter<Value>,
+}
+
+impl Reader {
+    pub(crate) fn new(table: &'static str, values: Vec<Value>) -> Self {
+        // The id comes first in every table that has one; it names the row in errors.
+        let row = match values.first() {
+            Some(Value::Text(id)) => id.clone(),
+            _ => String::new(),
+        };
+        Self {
+            table,
+            row,
+            values: values.into_iter(),
+        }
+    }
+
+    pub(crate) fn corrupt(&self, column: &str, problem: impl Into<String>) -> StoreError {
+        let Self { table, row, .. } = self;
+        StoreError::Corrupt {
+            place: format!("{table}.{column} of \"{row}\""),
+            problem: problem.into(),
+        }
+    }
+
+    fn value(&mut self, column: &str) -> Result<Value, StoreError> {
+        self.values
+            .next()
+            .ok_or_else(|| self.corrupt(column, "the column is missing from the answer"))
+    }
+
+    fn missing(&self, column: &str) -> StoreError {
+        self.corrupt(column, "it must not be NULL")
+    }
+
+    pub(crate) fn optional_integer(&mut self, column: &str) -> Result<Option<i64>, StoreError> {
+        match self.value(column)? {
+            Value::Null => Ok(None),
+            Value::Integer(number) => Ok(Some(number)),
+            _ => Err(self.corrupt(column, "it is no integer")),
+        }
+    }
+
+    pub(crate) fn integer(&mut self, column: &str) -> Result<i64, StoreError> {
+        self.optional_integer(column)?
+            .ok_or_else(|| self.missing(column))
+    }
+
+    /// An integer that fits the type asked for.
+    pub(crate) fn number<T: TryFrom<i64>>(&mut self, column: &str) -> Result<T, StoreError> {
+        let number = self.integer(column)?;
+        T::try_from(number).map_err(|_| self.out_of_range(column, number))
+    }
+
+    fn optional_number<T: TryFrom<i64>>(&mut self, column: &str) -> Result<Option<T>, StoreError> {
+        self.optional_integer(column)?
+            .map(|n| T::try_from(n).map_err(|_| self.out_of_range(column, n)))
+            .transpose()
+    }
+
+    fn out_of_range(&self, column: &str, number: i64) -> StoreError {
+        self.corrupt(column, format!("{number} is out of range"))
+    }
+
+    pub(crate) fn optional_text(&mut self, column: &str) -> Result<Option<String>, StoreError> {
+        match self.value(column)? {
+            Value::Null => Ok(None),
+            Value::Text(text) => Ok(Some(text)),
+            _ => Err(self.corrupt(column, "it is no text")),
+        }
+    }
+
+    pub(crate) fn text(&mut self, column: &str) -> Result<String, StoreError> {
+        self.optional_text(column)?
+            .ok_or_else(|| self.missing(column))
+    }
+
+    pub(crate) fn blob(&mut self, column: &str) -> Result<Vec<u8>, StoreError> {
+        match self.value(column)? {
+            Value::Blob(bytes) => Ok(bytes),
+            _ => Err(self.corrupt(column, "it is no blob")),
+        }
+    }
+
+    fn optional_time(&mut self, column: &str) -> Result<Option<Timestamp>, StoreError> {
+        self.optional_integer(column)?
+            .map(|n| Timestamp::from_microsecond(n).map_err(|_| self.out_of_range(column, n)))
+            .transpose()
+    }
+
+    pub(crate) fn time(&mut self, column: &str) -> Result<Timestamp, StoreError> {
+        self.optional_time(column)?
+            .ok_or_else(|| self.missing(column))
+    }
+
+    /// Text that must be one of a closed set.
+    fn name<T>(
+        &self,
+        column: &str,
+        text: &str,
+        find: impl Fn(&str) -> Option<T>,
+    ) -> Result<T, StoreError> {
+        find(text).ok_or_else(|| self.corrupt(column, format!("\"{text}\" is not known here")))
+    }
+
+    fn parsed<T: std::str::FromStr>(&self, column: &str, text: &str) -> Result<T, StoreError>
+    where
+        T::Err: std::fmt::Display,
+    {
+        text.parse()
+            .map_err(|e: T::Err| self.corrupt(column, format!("\"{text}\": {e}")))
+    }
+
+    /// The execution whose [`COLUMNS`] come next.
+    pub(crate) fn execution(&mut self) -> Result<Execution, StoreError> {
+        let id_text = self.text("id")?;
+        let id: ExecutionId = self.parsed("id", &id_text)?;
+        let generation = self.number("generation")?;
+        let status_text = self.text("status")?;
+        let status = self.name("status", &status_text, Status::from_name)?;
+        let created_at = self.time("created_at")?;
+        let dispatched_at = self.optional_time("dispatched_at")?;
+        let job_uid = self.optional_text("job_uid")?;
+        let started_at = self.optional_time("started_at")?;
+        let finished_at = self.optional_time("finished_at")?;
+        let ending = self.ending()?;
+        if ending.is_some() != (status == Status::Finished) {
+            return Err(self.corrupt("reason", format!("it does not go with {status_text}")));
+        }
+        Ok(Execution {
+            id,
+            generation,
+            status,
+            created_at,
+            dispatched_at,
+            job_uid,
+            started_at,
+            finished_at,
+            ending,
+            waiting: self.waiting()?,
+            image: self.text("image")?,
+            resources: self.resources()?,
+            timeouts: Timeouts {
+                queue_seconds: self.number("queue_seconds")?,
+                start_seconds: self.number("start_seconds")?,
+                run_seconds: self.number("run_seconds")?,
+                grace_seconds: self.number("grace_seconds")?,
+            },
+            labels: self.labels()?,
+            log: self.log_summary()?,
+        })
+    }
+
+    fn ending(&mut self) -> Result<Option<Ending>, StoreError> {
+        let outcome = self.optional_text("outcome")?;
+        let reason = self.optional_text("reason")?;
+        let message = self.optional_text("message")?;
+        let exit_code = self.optional_number("exit_code")?;
+        let signal = self.optional_number("signal")?;
+        let Some(reason) = reason else {
+            return Ok(None);
+        };
+        let reason = self.name("reason", &reason, Reason::from_name)?;
+        let outcome = outcome.ok_or_else(|| self.missing("outcome"))?;
+        if self.name("outcome", &outcome, Outcome::from_name)? != reason.outcome() {
+            let problem = format!("{outcome} does not go with {}", reason.as_str());
+            return Err(self.corrupt("outcome", problem));
+        }
+        Ok(Some(Ending {
+            reason,
+            message: message.ok_or_else(|| self.missing("message"))?,
+            exit_code,
+            signal,
+        }))
+    }
+
+    fn waiting(&mut self) -> Result<Option<Waiting>, StoreError> {
+        let kind = self.optional_text("waiting_kind")?;
+        let message = self.optional_text("waiting_message")?;
+        let Some(kind) = kind else {
+            return Ok(None);
+        };
+        Ok(Some(Waiting {
+            kind: self.name("waiting_kind", &kind, WaitingKind::from_name)?,
+            message: message.ok_or_else(|| self.missing("waiting_message"))?,
+        }))
+    }
+
+    fn resources(&mut self) -> Result<Resources, StoreError> {
+        let cpu = self.text("cpu")?;
+        let memory = self.text("memory")?;
+        let disk = self.optional_text("ephemeral_storage")?;
+        Ok(Resources {
+            cpu: self.parsed("cpu", &cpu)?,
+            memory: self.parsed("memory", &memory)?,
+            ephemeral_storage: disk
+                .map(|text| self.parsed("ephemeral_storage", &text))
+                .transpose()?,
+        })
+    }
+
+    fn labels(&mut self) -> Result<BTreeMap<String, String>, StoreError> {
+        let text = self.text("labels")?;
+        serde_json::from_str(&text).map_err(|e| self.corrupt("labels", e.to_string()))
+    }
+
+    fn log_summary(&mut self) -> Result<Option<LogSummary>, StoreError> {
+        let bytes = self.optional_number("log_bytes")?;
+        let lost_bytes = self.optional_number("log_lost_bytes")?;
+        let complete = self.optional_integer("log_complete")?;
+        let Some(bytes) = bytes else {
+            return Ok(None);
+        };
+        Ok(Some(LogSummary {
+            bytes,
+            lost_bytes: lost_bytes.ok_or_else(|| self.missing("log_lost_bytes"))?,
+            complete: complete.ok_or_else(|| self.missing("log_complete"))? != 0,
+        }))
+    }
+}
+
+/// All rows of an answer as executions.
+pub(crate) fn executions(rows: Vec<Vec<Value>>) -> Result<Vec<Execution>, StoreError> {
+    rows.into_iter()
+        .map(|row| Reader::new("executions", row).execution())
+        .collect()
+}

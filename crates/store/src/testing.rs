@@ -1,0 +1,157 @@
+//! A native SQLite behind [`Sql`], for tests.
+//!
+//! It behaves as Spin's SQLite does where the store can see it: the same busy timeout, one
+//! connection per value, one statement per call.
+
+use std::path::Path;
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use rusqlite::types::ValueRef;
+use rusqlite::{Connection, ErrorCode};
+
+use crate::sql::{Dialect, Rows, Sql, SqlError, Statement, Value};
+
+/// Spin's, which is the default of rusqlite.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A connection to an SQLite database. Clones share the connection.
+#[derive(Clone)]
+pub struct Sqlite {
+    connection: Rc<Connection>,
+}
+
+impl Sqlite {
+    /// Opens the file of that path, or makes it.
+    ///
+    /// # Panics
+    /// When SQLite cannot.
+    pub fn open(path: impl AsRef<Path>) -> Self {
+        Self::of(Connection::open(path))
+    }
+
+    /// Opens a new database in memory, which is gone with the last clone.
+    ///
+    /// # Panics
+    /// When SQLite cannot.
+    pub fn memory() -> Self {
+        Self::of(Connection::open_in_memory())
+    }
+
+    fn of(connection: rusqlite::Result<Connection>) -> Self {
+        let connection = connection.expect("SQLite opens the database");
+        connection
+            .busy_timeout(BUSY_TIMEOUT)
+            .expect("SQLite takes a busy timeout");
+        Self {
+            connection: Rc::new(connection),
+        }
+    }
+
+    /// The connection itself, to prepare or to look at what the store does not show.
+    pub fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
+    fn run(&self, statement: &Statement) -> Result<Rows, SqlError> {
+        let run = || -> rusqlite::Result<Rows> {
+            let mut prepared = self.connection.prepare(&statement.sql)?;
+            let columns: Vec<String> = prepared
+                .column_names()
+                .into_iter()
+                .map(str::to_owned)
+                .collect();
+            let params = rusqlite::params_from_iter(statement.params.iter().map(to_sqlite));
+            let mut answer = prepared.query(params)?;
+            let mut rows = Vec::new();
+            while let Some(row) = answer.next()? {
+                let values = (0..columns.len()).map(|i| Ok(from_sqlite(row.get_ref(i)?)));
+                rows.push(values.collect::<rusqlite::Result<_>>()?);
+            }
+            Ok(Rows { columns, rows })
+        };
+        run().map_err(sql_error)
+    }
+
+    fn run_all(&self, statements: &[Statement]) -> Result<Option<Vec<Rows>>, SqlError> {
+        let mut answers = Vec::with_capacity(statements.len());
+        for statement in statements {
+            let rows = self.run(statement)?;
+            if statement.must_change && rows.rows.is_empty() {
+                return Ok(None);
+            }
+            answers.push(rows);
+        }
+        Ok(Some(answers))
+    }
+
+    fn control(&self, sql: &str) -> Result<(), SqlError> {
+        self.connection.execute_batch(sql).map_err(sql_error)
+    }
+}
+
+impl Sql for Sqlite {
+    fn dialect(&self) -> Dialect {
+        Dialect::Sqlite
+    }
+
+    async fn query(&self, statement: Statement) -> Result<Rows, SqlError> {
+        self.run(&statement)
+    }
+
+    async fn transaction(&self, statements: Vec<Statement>) -> Result<Option<Vec<Rows>>, SqlError> {
+        self.control(self.dialect().begin())?;
+        let result = match self.run_all(&statements) {
+            Ok(Some(answers)) => self.control("COMMIT").map(|()| Some(answers)),
+            other => other,
+        };
+        if !matches!(result, Ok(Some(_))) && !self.connection.is_autocommit() {
+            self.control("ROLLBACK")?;
+        }
+        result
+    }
+}
+
+/// The result of a future that waits for nothing, as all of a store over [`Sqlite`] are.
+///
+/// # Panics
+/// When it does wait.
+pub fn ready<T>(future: impl Future<Output = T>) -> T {
+    match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(value) => value,
+        Poll::Pending => panic!("a store over SQLite waits for nothing"),
+    }
+}
+
+fn to_sqlite(value: &Value) -> rusqlite::types::Value {
+    match value {
+        Value::Null => rusqlite::types::Value::Null,
+        Value::Integer(number) => rusqlite::types::Value::Integer(*number),
+        Value::Real(number) => rusqlite::types::Value::Real(*number),
+        Value::Text(text) => rusqlite::types::Value::Text(text.clone()),
+        Value::Blob(bytes) => rusqlite::types::Value::Blob(bytes.clone()),
+    }
+}
+
+fn from_sqlite(value: ValueRef<'_>) -> Value {
+    match value {
+        ValueRef::Null => Value::Null,
+        ValueRef::Integer(number) => Value::Integer(number),
+        ValueRef::Real(number) => Value::Real(number),
+        ValueRef::Text(text) => Value::Text(String::from_utf8_lossy(text).into_owned()),
+        ValueRef::Blob(bytes) => Value::Blob(bytes.to_vec()),
+    }
+}
+
+fn sql_error(error: rusqlite::Error) -> SqlError {
+    let text = error.to_string();
+    match error.sqlite_error_code() {
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => SqlError::Busy(text),
+        Some(ErrorCode::DiskFull) => SqlError::Full(text),
+        Some(ErrorCode::CannotOpen | ErrorCode::SystemIoFailure) => SqlError::Unavailable(text),
+        Some(ErrorCode::ConstraintViolation) => SqlError::Constraint(text),
+        _ => SqlError::Other(text),
+    }
+}

@@ -1,0 +1,151 @@
+//! Values and databases for the tests.
+
+use std::collections::BTreeMap;
+
+use domain::transition::Observation;
+use domain::{
+    ContainerEnd, Execution, ExecutionId, Resources, Status, Submission, Timeouts, transition,
+};
+use jiff::Timestamp;
+use store::testing::{Sqlite, ready};
+use store::{ExecutionStore, Inserted, StoredLog, Written};
+
+pub type Store = ExecutionStore<Sqlite>;
+
+/// A limit that no test reaches by accident.
+pub const PLENTY: u32 = 1_000_000;
+
+/// The time that many milliseconds after the tests' beginning.
+pub fn at(millis: i64) -> Timestamp {
+    Timestamp::from_millisecond(1_700_000_000_000 + millis).expect("a valid time")
+}
+
+/// A migrated store in memory.
+pub fn memory() -> Store {
+    let store = Store::new(Sqlite::memory());
+    ready(store.migrate()).expect("it migrates");
+    store
+}
+
+/// A migrated store over a file, on a connection of its own.
+pub fn file(path: &std::path::Path) -> Store {
+    let store = Store::new(Sqlite::open(path));
+    ready(store.migrate()).expect("it migrates");
+    store
+}
+
+/// An id made at that time; `number` makes it differ from others of the same time.
+pub fn id(millis: i64, number: u64) -> ExecutionId {
+    let mut random = [0; 10];
+    random[2..].copy_from_slice(&number.to_be_bytes());
+    ExecutionId::new(at(millis), random)
+}
+
+pub fn resources() -> Resources {
+    Resources {
+        cpu: "250m".parse().expect("a quantity"),
+        memory: "128Mi".parse().expect("a quantity"),
+        ephemeral_storage: Some("1e9".parse().expect("a quantity")),
+    }
+}
+
+/// A queued execution, accepted at that time.
+pub fn queued(millis: i64) -> Execution {
+    Execution {
+        id: id(millis, 7),
+        generation: 1,
+        status: Status::Queued,
+        created_at: at(millis),
+        dispatched_at: None,
+        job_uid: None,
+        started_at: None,
+        finished_at: None,
+        ending: None,
+        waiting: None,
+        image: "busybox:1.36".into(),
+        resources: resources(),
+        timeouts: Timeouts::default(),
+        labels: BTreeMap::new(),
+        log: None,
+    }
+}
+
+/// What an execution may have been asked for with.
+pub fn submission(execution: &Execution) -> Submission {
+    Submission {
+        script: format!("echo {}", execution.id),
+        interpreter: None,
+        args: Vec::new(),
+        image: execution.image.clone(),
+        resources: execution.resources.clone(),
+        env: BTreeMap::new(),
+        files: BTreeMap::new(),
+        timeouts: execution.timeouts,
+        labels: execution.labels.clone(),
+        digest: format!("digest of {}", execution.id),
+    }
+}
+
+/// Inserts it with that many places in all, and gives what is stored.
+pub fn insert(store: &Store, execution: &Execution, max_running: u32) -> Execution {
+    let claim_until = execution.created_at + jiff::SignedDuration::from_secs(30);
+    let submission = submission(execution);
+    match ready(store.insert(execution, &submission, None, max_running, claim_until)) {
+        Ok(Inserted::New { execution }) => execution,
+        other => panic!("it is not inserted: {other:?}"),
+    }
+}
+
+/// The next generation, stored.
+pub fn step(
+    store: &Store,
+    execution: &Execution,
+    observation: Observation,
+    millis: i64,
+) -> Execution {
+    let next = transition(execution, &observation, at(millis)).expect("it changes");
+    assert_eq!(
+        ready(store.update(&next)).expect("it writes"),
+        Written::Updated
+    );
+    next
+}
+
+/// The execution at its end.
+pub fn ended(execution: &Execution, exit_code: i32, millis: i64) -> Execution {
+    let end = ContainerEnd {
+        exit_code,
+        signal: None,
+        out_of_memory: false,
+        start_error: false,
+        message: String::new(),
+        started_at: Some(at(millis)),
+        finished_at: Some(at(millis)),
+    };
+    transition(execution, &Observation::Ended(end), at(millis)).expect("it changes")
+}
+
+/// Stores its end with a short log.
+pub fn finish(store: &Store, execution: &Execution, exit_code: i32, millis: i64) -> Execution {
+    let log = StoredLog {
+        head: b"done\n".to_vec(),
+        bytes: 5,
+        complete: true,
+        ..StoredLog::default()
+    };
+    let next = ended(execution, exit_code, millis);
+    assert_eq!(
+        ready(store.finish(&next, &log)).expect("it writes"),
+        Written::Updated
+    );
+    Execution {
+        log: Some(log.summary()),
+        ..next
+    }
+}
+
+pub fn get(store: &Store, execution: &Execution) -> Execution {
+    ready(store.get(execution.id))
+        .expect("it reads")
+        .expect("it is there")
+}
