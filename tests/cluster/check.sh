@@ -99,8 +99,9 @@ check_exit_codes() {
 }
 
 check_signal() {
+    # Kubernetes halves `$$` in commands, arguments and env values, so each `$` is doubled.
     # shellcheck disable=SC2016 # for the script
-    expect 201 POST "$JOBS" "$(job signal 'kill -KILL $$')"
+    expect 201 POST "$JOBS" "$(job signal 'kill -KILL $$$$')"
     ended signal 137 Error
 }
 

@@ -50,7 +50,7 @@ start_controller_manager() {
         --service-account-private-key-file "$PKI_SHOWN/service-accounts.key" \
         --root-ca-file "$PKI_SHOWN/ca.crt" --use-service-account-credentials --leader-elect=false \
         --concurrent-job-syncs 20 --kube-api-qps 200 --kube-api-burst 400 \
-        --cert-dir /run/kubernetes --profiling=false
+        --cert-dir /run/kubernetes --flex-volume-plugin-dir "$NODE_HOME/state/volume-plugins" --profiling=false
 }
 
 start_scheduler() {

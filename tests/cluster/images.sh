@@ -13,7 +13,6 @@ create_images() {
     local work=$STATE/images
     mkdir -p "$work"
     busybox_root "$work/busybox-root"
-    # printf of a JSON string: the script has quotes.
     pack_image "$BUSYBOX_IMAGE" "$work/busybox-root" '"Cmd": ["sh"]' "$work/busybox.tar"
     mkdir -p "$work/pause-root/bin"
     cp "$(static_busybox)" "$work/pause-root/bin/busybox"
@@ -25,14 +24,12 @@ create_images() {
 
 # Lays out what scripts expect of docker.io/library/busybox: all applets in /bin, /usr/bin/env, users, /tmp.
 busybox_root() {
-    local root=$1 applet
+    local root=$1
     mkdir -p "$root"/{bin,dev,etc,home,proc,root,sys,tmp,usr/bin,usr/sbin,var/spool/mail,var/www}
     chmod 1777 "$root/tmp"
     chmod 700 "$root/root"
     cp "$(static_busybox)" "$root/bin/busybox"
-    while read -r applet; do
-        [[ $applet == busybox ]] || ln -s busybox "$root/bin/$applet"
-    done < <("$root/bin/busybox" --list)
+    "$root/bin/busybox" --install "$root/bin"
     ln -s ../../bin/env "$root/usr/bin/env"
     cat >"$root/etc/passwd" <<'PASSWD'
 root:x:0:0:root:/root:/bin/sh

@@ -13,6 +13,11 @@ cgroup_hierarchies() {
     awk '$3 == "cgroup" { print $2; v1 = 1 } $3 == "cgroup2" { v2 = $2 } END { if (!v1 && v2) print v2 }' /proc/self/mounts
 }
 
+# Prints every mounted hierarchy: runc also leaves cgroups in a v2 one that stands beside v1.
+all_cgroup_hierarchies() {
+    awk '$3 == "cgroup" || $3 == "cgroup2" { print $2 }' /proc/self/mounts
+}
+
 # Prints the hierarchy in which our processes are held: on v1 the pids controller has no
 # side effects; containers are in it too.
 holding_hierarchy() {
@@ -74,7 +79,7 @@ remove_cgroups() {
             ((SECONDS < deadline)) || fail "cannot remove the cgroup $hierarchy/$CLUSTER_ID"
             [[ ! -d $hierarchy/$CLUSTER_ID ]] || sleep 0.05
         done
-    done < <(cgroup_hierarchies)
+    done < <(all_cgroup_hierarchies)
 }
 
 # start NAME COMMAND...: in the background, in our cgroup, with a pid file and a log.
