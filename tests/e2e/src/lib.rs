@@ -1,1 +1,35 @@
-//! e2e.
+//! The harness of the black-box suites: it starts a cluster and a host, and speaks to them over HTTP only.
+//!
+//! - [`Stack`]: one Executor with its cluster, in a folder of its own, with ways to break it.
+//! - [`Client`]: the API as a caller sees it. [`raw`]: bytes on a socket, for what no decent client sends.
+//! - [`Kube`]: the API server as its administrator sees it, to check what Executor left there.
+//! - [`Ledger`]: where scripts write down that they ran, out of Executor's reach.
+//! - [`corpus`]: scripts with what is expected of them, in `scripts/`.
+//!
+//! What is started is chosen by the environment:
+//! - `EXECUTOR_E2E_HOST`: `devhost` (default) or `spin`.
+//! - `EXECUTOR_E2E_CLUSTER`: `embedded` (default) or `real`, which reads `target/cluster/env`.
+//! - `EXECUTOR_DEVHOST`, `EXECUTOR_LOCALCLUSTER`: paths of the binaries, else those beside the tests.
+//! - `EXECUTOR_E2E_SEED`: the seed of the random parts, which every run prints.
+//! - `EXECUTOR_E2E_KEEP=1`: keep the folders of the stacks; those of failed tests are kept anyway.
+//!
+//! Nothing is skipped silently: what one kind of cluster cannot have is printed as "not applicable".
+
+mod client;
+pub mod corpus;
+mod expectation;
+mod kube;
+mod ledger;
+mod process;
+pub mod raw;
+mod settings;
+mod stack;
+mod wait;
+
+pub use client::{Answer, Client, RequestFailed};
+pub use kube::Kube;
+pub use ledger::Ledger;
+pub use process::Process;
+pub use settings::{ClusterKind, HostKind, top};
+pub use stack::{Options, Shared, Stack, TICK_TOKEN};
+pub use wait::{Seed, not_applicable, poll, wait_for};

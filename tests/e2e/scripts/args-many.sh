@@ -1,0 +1,3 @@
+printf "%s %s\n" "$#" last
+shift 499
+printf "%s\n" "$1"

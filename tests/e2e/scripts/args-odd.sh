@@ -1,0 +1,2 @@
+printf "%s\n" "$#"
+for arg in "$@"; do printf "<%s>\n" "$arg"; done

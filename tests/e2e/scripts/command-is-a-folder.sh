@@ -1,0 +1,2 @@
+mkdir folder
+./folder 2>/dev/null

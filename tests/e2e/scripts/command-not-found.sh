@@ -1,0 +1,1 @@
+non_existing_command

@@ -1,0 +1,2 @@
+printf "about to exit 1\n"
+exit 1

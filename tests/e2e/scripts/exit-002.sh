@@ -1,0 +1,2 @@
+printf "about to exit 2\n"
+exit 2

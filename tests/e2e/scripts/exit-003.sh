@@ -1,0 +1,2 @@
+printf "about to exit 3\n"
+exit 3

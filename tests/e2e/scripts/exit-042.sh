@@ -1,0 +1,2 @@
+printf "about to exit 42\n"
+exit 42

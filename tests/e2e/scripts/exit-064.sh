@@ -1,0 +1,2 @@
+printf "about to exit 64\n"
+exit 64

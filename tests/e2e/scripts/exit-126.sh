@@ -1,0 +1,2 @@
+printf "about to exit 126\n"
+exit 126

@@ -1,0 +1,2 @@
+printf "about to exit 127\n"
+exit 127

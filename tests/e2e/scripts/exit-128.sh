@@ -1,0 +1,2 @@
+printf "about to exit 128\n"
+exit 128

@@ -1,0 +1,2 @@
+printf "about to exit 129\n"
+exit 129

@@ -1,0 +1,2 @@
+printf "about to exit 130\n"
+exit 130

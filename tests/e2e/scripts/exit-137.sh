@@ -1,0 +1,2 @@
+printf "about to exit 137\n"
+exit 137

@@ -1,0 +1,2 @@
+printf "about to exit 143\n"
+exit 143

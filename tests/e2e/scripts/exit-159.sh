@@ -1,0 +1,2 @@
+printf "about to exit 159\n"
+exit 159

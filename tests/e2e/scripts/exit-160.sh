@@ -1,0 +1,2 @@
+printf "about to exit 160\n"
+exit 160

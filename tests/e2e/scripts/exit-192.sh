@@ -1,0 +1,2 @@
+printf "about to exit 192\n"
+exit 192

@@ -1,0 +1,2 @@
+printf "about to exit 254\n"
+exit 254

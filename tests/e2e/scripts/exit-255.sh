@@ -1,0 +1,2 @@
+printf "about to exit 255\n"
+exit 255

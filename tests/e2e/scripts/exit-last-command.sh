@@ -1,0 +1,3 @@
+false
+printf "going on\n"
+(exit 7)

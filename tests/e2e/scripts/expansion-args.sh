@@ -1,0 +1,1 @@
+for arg in "$@"; do printf "<%s>\n" "$arg"; done

@@ -1,0 +1,1 @@
+wc -c </workspace/large.txt | tr -d " "

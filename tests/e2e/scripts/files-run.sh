@@ -1,0 +1,2 @@
+. /workspace/lib/functions.sh
+greet "$1"

@@ -1,0 +1,3 @@
+printf "%s\n" "$1"
+false
+printf "never\n"

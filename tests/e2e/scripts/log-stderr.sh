@@ -1,0 +1,1 @@
+printf "on standard error\n" >&2

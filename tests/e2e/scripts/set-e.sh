@@ -1,0 +1,4 @@
+set -e
+printf "one\n"
+false
+printf "two\n"

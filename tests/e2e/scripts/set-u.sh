@@ -1,0 +1,4 @@
+set -u
+printf "one\n"
+printf "%s\n" "$undefined_variable"
+printf "two\n"

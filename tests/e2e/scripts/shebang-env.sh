@@ -1,0 +1,3 @@
+#!/usr/bin/env sh
+printf "by env\n"
+exit 8

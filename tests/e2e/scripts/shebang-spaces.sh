@@ -1,0 +1,2 @@
+#! /bin/sh
+printf "with a space\n"

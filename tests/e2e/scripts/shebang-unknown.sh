@@ -1,0 +1,2 @@
+#!/no/such/interpreter
+printf "never\n"

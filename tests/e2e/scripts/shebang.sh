@@ -1,0 +1,4 @@
+#!/bin/sh -eu
+printf "%s %s\n" "$#" "$1"
+false
+printf "never\n"

@@ -1,0 +1,3 @@
+printf "before\n"
+kill -ABRT $$
+printf "survived\n"

@@ -1,0 +1,3 @@
+printf "before\n"
+kill -ALRM $$
+printf "survived\n"

@@ -1,0 +1,3 @@
+printf "before\n"
+kill -BUS $$
+printf "survived\n"

@@ -1,0 +1,3 @@
+sh -c 'kill -KILL $$' 2>/dev/null
+code=$?
+printf "child gave %s\n" "$code"

@@ -1,0 +1,3 @@
+printf "before\n"
+kill -FPE $$
+printf "survived\n"

@@ -1,0 +1,3 @@
+printf "before\n"
+kill -HUP $$
+printf "survived\n"

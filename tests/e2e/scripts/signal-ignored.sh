@@ -1,0 +1,4 @@
+trap "" TERM HUP
+kill -TERM $$
+kill -HUP $$
+printf "still here\n"

@@ -1,0 +1,3 @@
+printf "before\n"
+kill -ILL $$
+printf "survived\n"

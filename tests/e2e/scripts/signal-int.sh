@@ -1,0 +1,3 @@
+printf "before\n"
+kill -INT $$
+printf "survived\n"

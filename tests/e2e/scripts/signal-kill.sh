@@ -1,0 +1,3 @@
+printf "before\n"
+kill -KILL $$
+printf "survived\n"

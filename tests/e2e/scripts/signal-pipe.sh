@@ -1,0 +1,3 @@
+printf "before\n"
+kill -PIPE $$
+printf "survived\n"

@@ -1,0 +1,3 @@
+printf "before\n"
+kill -SEGV $$
+printf "survived\n"

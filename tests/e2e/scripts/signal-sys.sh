@@ -1,0 +1,3 @@
+printf "before\n"
+kill -SYS $$
+printf "survived\n"

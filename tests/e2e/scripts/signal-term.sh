@@ -1,0 +1,3 @@
+printf "before\n"
+kill -TERM $$
+printf "survived\n"

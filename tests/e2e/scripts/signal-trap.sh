@@ -1,0 +1,3 @@
+printf "before\n"
+kill -TRAP $$
+printf "survived\n"

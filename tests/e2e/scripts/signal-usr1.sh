@@ -1,0 +1,3 @@
+printf "before\n"
+kill -USR1 $$
+printf "survived\n"

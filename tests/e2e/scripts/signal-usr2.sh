@@ -1,0 +1,3 @@
+printf "before\n"
+kill -USR2 $$
+printf "survived\n"

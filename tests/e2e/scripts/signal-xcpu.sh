@@ -1,0 +1,3 @@
+printf "before\n"
+kill -XCPU $$
+printf "survived\n"

@@ -1,0 +1,3 @@
+printf "Hello\n"
+sleep 1
+printf "Done\n"

@@ -1,0 +1,2 @@
+cat
+printf "cat gave %s\n" "$?"

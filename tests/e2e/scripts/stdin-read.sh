@@ -1,0 +1,1 @@
+if read -r line; then printf "got <%s>\n" "$line"; else printf "end of input\n"; fi

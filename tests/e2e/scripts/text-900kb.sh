@@ -1,0 +1,2 @@
+@FILL@
+printf "ran after the padding\n"

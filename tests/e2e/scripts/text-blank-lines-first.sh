@@ -1,0 +1,4 @@
+
+
+   
+printf "late start\n"

@@ -1,0 +1,2 @@
+printf "one\n"
+true

@@ -1,0 +1,1 @@
+-not-an-option 2>/dev/null

@@ -1,0 +1,1 @@
+printf "%s" "@FILL@" | wc -c | tr -d " "

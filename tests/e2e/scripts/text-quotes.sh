@@ -1,0 +1,3 @@
+cat <<'EOF'
+'single' "double" `ticks` $dollar \back\\slash %d {{ braces }} ${x} !bang
+EOF

@@ -1,0 +1,2 @@
+printf "before\n"
+if true; then

@@ -1,0 +1,3 @@
+trap "" TERM
+printf "stubborn\n"
+while :; do sleep 0.2; done

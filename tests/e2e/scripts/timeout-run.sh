@@ -1,0 +1,3 @@
+printf "started\n"
+sleep 60
+printf "never\n"

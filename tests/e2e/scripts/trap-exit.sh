@@ -1,0 +1,3 @@
+trap 'printf "cleaned up\n"' EXIT
+printf "working\n"
+exit 5

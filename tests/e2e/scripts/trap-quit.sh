@@ -1,0 +1,2 @@
+trap 'printf "caught QUIT\n"; exit 131' QUIT
+kill -QUIT $$

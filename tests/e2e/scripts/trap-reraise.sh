@@ -1,0 +1,2 @@
+trap 'printf "again\n"; trap - INT; kill -INT $$' INT
+kill -INT $$

@@ -1,0 +1,4 @@
+file=$(mktemp /tmp/e2e.XXXXXX)
+printf "in tmp\n" >"$file"
+cat "$file"
+rm "$file"

@@ -1,0 +1,124 @@
+//! The API server as its administrator sees it, to check what Executor left there.
+
+use std::path::Path;
+use std::time::Duration;
+
+use serde_json::Value;
+use ureq::tls::{Certificate, RootCerts, TlsConfig};
+
+use crate::wait::poll;
+
+/// An idle API server on two busy cores answers well within this.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(15);
+
+/// The API server, asked directly.
+#[derive(Clone)]
+pub struct Kube {
+    url: String,
+    token: String,
+    namespace: String,
+    agent: ureq::Agent,
+}
+
+impl Kube {
+    /// The server at that URL, trusted by the certificate authority in the file if one is given.
+    pub fn new(url: &str, token: &str, namespace: &str, ca: Option<&Path>) -> Self {
+        let mut config = ureq::Agent::config_builder()
+            .http_status_as_error(false)
+            // A kept connection would hide that the server was restarted.
+            .max_idle_connections(0)
+            .timeout_global(Some(ANSWERS_WITHIN));
+        if let Some(ca) = ca {
+            let pem = std::fs::read(ca).unwrap_or_else(|e| panic!("{}: {e}", ca.display()));
+            let root = Certificate::from_pem(&pem).expect("a certificate in PEM");
+            let tls = TlsConfig::builder()
+                .root_certs(RootCerts::from(vec![root]))
+                .build();
+            config = config.tls_config(tls);
+        }
+        Self {
+            url: url.to_owned(),
+            token: token.to_owned(),
+            namespace: namespace.to_owned(),
+            agent: config.build().into(),
+        }
+    }
+
+    /// Whether the server answers at all.
+    pub fn answers(&self) -> bool {
+        self.try_get(&self.jobs_path()).is_ok()
+    }
+
+    /// The names of all Jobs in the namespace.
+    ///
+    /// # Panics
+    /// When the server does not answer with a list.
+    pub fn jobs(&self) -> Vec<String> {
+        match self.try_get(&self.jobs_path()) {
+            Ok(list) => names(&list),
+            Err(e) => panic!("{e}"),
+        }
+    }
+
+    /// Waits until there is no Job, or gives those left at the limit.
+    pub fn jobs_left_after(&self, limit: Duration) -> Vec<String> {
+        let none = poll(limit, || self.jobs().is_empty().then_some(()));
+        if none.is_some() {
+            Vec::new()
+        } else {
+            self.jobs()
+        }
+    }
+
+    /// Deletes every Job with its pods: a real cluster is shared by stacks that come one after another.
+    pub fn delete_jobs(&self) {
+        for job in self.jobs() {
+            let url = format!(
+                "{}{}/{job}?propagationPolicy=Background",
+                self.url,
+                self.jobs_path()
+            );
+            let answer = self
+                .agent
+                .delete(&url)
+                .header("authorization", format!("Bearer {}", self.token))
+                .call();
+            if let Err(e) = answer {
+                panic!("DELETE {url}: {e}");
+            }
+        }
+    }
+
+    fn jobs_path(&self) -> String {
+        format!("/apis/batch/v1/namespaces/{}/jobs", self.namespace)
+    }
+
+    fn try_get(&self, path: &str) -> Result<Value, String> {
+        let url = format!("{}{path}", self.url);
+        let mut request = self.agent.get(&url);
+        if !self.token.is_empty() {
+            request = request.header("authorization", format!("Bearer {}", self.token));
+        }
+        let mut answer = request.call().map_err(|e| format!("GET {url}: {e}"))?;
+        let status = answer.status().as_u16();
+        let text = answer
+            .body_mut()
+            .read_to_string()
+            .map_err(|e| format!("GET {url}: {e}"))?;
+        if status != 200 {
+            return Err(format!("GET {url}: {status} {text}"));
+        }
+        serde_json::from_str(&text).map_err(|e| format!("GET {url}: {e} in {text}"))
+    }
+}
+
+fn names(list: &Value) -> Vec<String> {
+    let items = list["items"]
+        .as_array()
+        .map(Vec::as_slice)
+        .unwrap_or_default();
+    let names = items
+        .iter()
+        .filter_map(|item| item["metadata"]["name"].as_str());
+    names.map(str::to_owned).collect()
+}
