@@ -1,1 +1,37 @@
-//! http-api.
+//! The HTTP API: an `http::Request` becomes an `http::Response`, over the use cases of `app`.
+//!
+//! `routes/` mirrors the URLs; `submission/` checks what is posted, `wire` writes what is answered, `problem` says
+//! what went wrong. Nothing here knows a host: a shell hands in the request and its body, sends the reply, runs
+//! what is left to do afterwards and logs the failure.
+
+mod answer;
+mod body;
+mod cursor;
+mod headers;
+mod json;
+pub mod limits;
+mod problem;
+mod query;
+mod routes;
+mod submission;
+mod wire;
+
+pub use answer::{Afterwards, Reply};
+pub use body::{Body, BodyReader, Live};
+
+use app::{App, Platform};
+use http::{Method, Request};
+
+/// Answers one request. Brings the database's schema up to date first where the route needs the database.
+pub async fn handle<P: Platform, B: BodyReader>(app: &App<P>, request: Request<B>) -> Reply<P> {
+    let (parts, mut body) = request.into_parts();
+    let head = parts.method == Method::HEAD;
+    let reply = match routes::answer(app, &parts, &mut body).await {
+        Ok(reply) => reply,
+        Err(refusal) => refusal.into_reply(parts.uri.path()),
+    };
+    reply.finished(head)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,117 @@
+//! Bodies: how requests come in, a piece at a time, and how answers go out.
+
+use app::{LiveLog, Platform};
+use bytes::Bytes;
+use http::HeaderMap;
+use http::header::{CONTENT_LENGTH, EXPECT};
+
+use crate::limits::{MAX_BODY_BYTES, MAX_DRAINED_BYTES};
+use crate::problem::{Kind, Problem};
+
+/// A request's body, given by the shell.
+pub trait BodyReader {
+    /// The next bytes; none at the end.
+    ///
+    /// # Errors
+    /// When the body breaks off; the text says how, for the caller.
+    fn chunk(&mut self) -> impl Future<Output = Result<Option<Bytes>, String>>;
+}
+
+/// A body that is there already, as tests have it.
+impl BodyReader for Option<Bytes> {
+    async fn chunk(&mut self) -> Result<Option<Bytes>, String> {
+        Ok(self.take().filter(|bytes| !bytes.is_empty()))
+    }
+}
+
+/// An answer's body.
+pub enum Body<P: Platform> {
+    /// All of it.
+    Full(Bytes),
+    /// Bytes that come as they are written.
+    Live(Live<P>),
+}
+
+impl<P: Platform> std::fmt::Debug for Body<P> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Full(bytes) => write!(f, "Full({} bytes)", bytes.len()),
+            Self::Live(_) => f.write_str("Live"),
+        }
+    }
+}
+
+/// A log that is still being written.
+pub struct Live<P: Platform>(pub(crate) LiveLog<P>);
+
+impl<P: Platform> Live<P> {
+    /// The next bytes to send; none at the end.
+    ///
+    /// # Errors
+    /// When the source breaks off: the answer must be broken off too, not ended. The text is for the operator.
+    pub async fn chunk(&mut self) -> Result<Option<Bytes>, String> {
+        self.0.chunk().await.map_err(|error| error.chain())
+    }
+}
+
+/// Reads the whole body, if it is not too large.
+///
+/// # Errors
+/// `body-too-large` over [`MAX_BODY_BYTES`], `incomplete-body` when it breaks off or is shorter than it said.
+pub async fn read(headers: &HeaderMap, body: &mut impl BodyReader) -> Result<Vec<u8>, Problem> {
+    let said = said_length(headers)?;
+    if said.is_some_and(|length| length > MAX_BODY_BYTES as u64) {
+        // Who asks before sending has not sent yet: all the others are heard out.
+        if !headers.contains_key(EXPECT) {
+            drain(body, 0).await;
+        }
+        return Err(too_large());
+    }
+    let mut bytes = Vec::new();
+    while let Some(chunk) = body.chunk().await.map_err(broken_off)? {
+        if bytes.len() + chunk.len() > MAX_BODY_BYTES {
+            let seen = bytes.len() + chunk.len();
+            drop(bytes);
+            drain(body, seen).await;
+            return Err(too_large());
+        }
+        bytes.extend_from_slice(&chunk);
+    }
+    match said {
+        Some(length) if length != bytes.len() as u64 => Err(Problem::new(
+            Kind::IncompleteBody,
+            format!("The body has {} bytes, but Content-Length says {length}.", bytes.len()),
+        )),
+        _ => Ok(bytes),
+    }
+}
+
+fn said_length(headers: &HeaderMap) -> Result<Option<u64>, Problem> {
+    let Some(value) = headers.get(CONTENT_LENGTH) else {
+        return Ok(None);
+    };
+    let length = value.to_str().ok().and_then(|text| text.parse().ok());
+    length.map(Some).ok_or_else(|| {
+        Problem::new(Kind::InvalidHeader, "The header Content-Length is no number.")
+    })
+}
+
+/// Throws away what still comes, up to a limit.
+async fn drain(body: &mut impl BodyReader, mut seen: usize) {
+    while seen <= MAX_DRAINED_BYTES {
+        match body.chunk().await {
+            Ok(Some(chunk)) => seen += chunk.len(),
+            Ok(None) | Err(_) => return,
+        }
+    }
+}
+
+fn too_large() -> Problem {
+    let detail = format!("The body is over {MAX_BODY_BYTES} bytes, the most that a valid request needs.");
+    Problem::new(Kind::BodyTooLarge, detail)
+}
+
+/// What exactly broke is the connection's business, and the caller may not even hear this.
+fn broken_off(_: String) -> Problem {
+    Problem::new(Kind::IncompleteBody, "The body ended before it was complete.")
+}

@@ -1,0 +1,229 @@
+//! `/executions`: accepting executions, and listing them.
+
+use std::pin::pin;
+
+use app::{App, Filter, Platform, Submitted, View};
+use domain::{Execution, Outcome, Reason, Resources, Status, Submission};
+use futures::future::{self, Either};
+use http::header::{HeaderValue, LINK, LOCATION};
+use http::request::Parts;
+use http::StatusCode;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use serde_json::json;
+
+use super::wait::Wait;
+use crate::answer::{Afterwards, Answer, Reply};
+use crate::body::{self, BodyReader};
+use crate::headers::{self, IDEMPOTENT_REPLAYED};
+use crate::limits::{DEFAULT_PAGE_ITEMS, MAX_LABELS, MAX_PAGE_ITEMS};
+use crate::problem::{Kind, Problem, shortened};
+use crate::query::Query;
+use crate::submission::{Rules, parse_submission};
+use crate::wire::{ExecutionJson, PageJson, entity_tag};
+use crate::{cursor, json};
+
+/// `POST /executions`.
+pub async fn create<P: Platform>(
+    app: &App<P>,
+    parts: &Parts,
+    body: &mut impl BodyReader,
+) -> Answer<P> {
+    let mut query = Query::parse(parts.uri.query(), &["wait", "dryRun"], &[])?;
+    let wait = Wait::read(&mut query, &parts.headers)?;
+    query.finish()?;
+    headers::check_content_type(&parts.headers)?;
+    let key = headers::idempotency_key(&parts.headers)?;
+    let bytes = body::read(&parts.headers, body).await?;
+    let value = json::parse(&bytes)?;
+    drop(bytes);
+    let submission = parse_submission(value, &rules(app))
+        .map_err(|errors| Problem::of_errors(Kind::Validation, errors))?;
+    app.migrate().await?;
+    let reply = match app.submit(&submission, key.as_deref()).await? {
+        Submitted::New(execution) => accepted(app, execution, submission, wait).await,
+        Submitted::Replayed(execution) => {
+            let view = match wait {
+                Some(wait) => app.wait_until_finished(execution.id, wait.limit()).await?,
+                None => Some(app.view(execution.clone()).await?),
+            };
+            let view = view.unwrap_or_else(|| bare(execution));
+            shown(StatusCode::OK, &view)
+                .header(IDEMPOTENT_REPLAYED, HeaderValue::from_static("true"))
+        }
+        Submitted::Conflict(first) => {
+            let detail = format!(
+                "This Idempotency-Key was used with another body, by execution {first}."
+            );
+            let problem = Problem::new(Kind::IdempotencyConflict, detail)
+                .member("executionId", json!(first.to_string()));
+            return Err(problem.into());
+        }
+    };
+    Ok(Wait::applied(wait, reply))
+}
+
+fn rules<P: Platform>(app: &App<P>) -> Rules<'_> {
+    let config = app.config();
+    Rules {
+        default_image: &config.default_image,
+        allowed_images: &config.allowed_images,
+        max_resources: Resources {
+            cpu: config.max_cpu.clone(),
+            memory: config.max_memory.clone(),
+            ephemeral_storage: Some(config.max_ephemeral_storage.clone()),
+        },
+    }
+}
+
+/// It is stored, so from here on nothing makes the answer another one than 201.
+async fn accepted<P: Platform>(
+    app: &App<P>,
+    execution: Execution,
+    submission: Submission,
+    wait: Option<Wait>,
+) -> Reply<P> {
+    let Some(wait) = wait.filter(|wait| !wait.limit().is_zero()) else {
+        let view = app.view(execution.clone()).await;
+        let view = view.unwrap_or_else(|_| bare(execution.clone()));
+        return Reply {
+            afterwards: afterwards(execution, submission),
+            ..shown(StatusCode::CREATED, &view)
+        };
+    };
+    let ended = {
+        let end = pin!(app.wait_until_finished(execution.id, wait.limit()));
+        let dispatch = pin!(app.dispatch_submitted(&execution, &submission));
+        match future::select(end, dispatch).await {
+            Either::Left((view, _)) => (view, false),
+            Either::Right(((), end)) => (end.await, true),
+        }
+    };
+    let (view, dispatched) = ended;
+    let view = view.ok().flatten().unwrap_or_else(|| bare(execution.clone()));
+    // A creation that takes longer than the wait is begun again afterwards: its Job's name keeps it from being two.
+    let left = !dispatched && view.execution.status != Status::Finished;
+    Reply {
+        afterwards: left.then(|| afterwards(execution, submission)).flatten(),
+        ..shown(StatusCode::CREATED, &view)
+    }
+}
+
+/// What is to be done after the answer: nothing for what must wait in the queue.
+fn afterwards(execution: Execution, submission: Submission) -> Option<Afterwards> {
+    execution.is_dispatched().then_some(Afterwards {
+        execution,
+        submission,
+    })
+}
+
+fn bare(execution: Execution) -> View {
+    View {
+        execution,
+        queue_position: None,
+    }
+}
+
+fn shown<P: Platform>(status: StatusCode, view: &View) -> Reply<P> {
+    Reply::json(status, &ExecutionJson::of(view))
+        .header_text(LOCATION, &format!("/executions/{}", view.execution.id))
+        .header_text(http::header::ETAG, &entity_tag(view))
+}
+
+/// What a list may be asked for.
+const FILTERS: &[&str] = &[
+    "status",
+    "outcome",
+    "reason",
+    "label",
+    "createdAfter",
+    "createdBefore",
+    "limit",
+    "cursor",
+];
+
+/// `GET /executions`.
+pub async fn list<P: Platform>(app: &App<P>, parts: &Parts) -> Answer<P> {
+    let mut query = Query::parse(parts.uri.query(), FILTERS, &["label"])?;
+    let filter = filter(&mut query);
+    let limit = query.number("limit", 1..=MAX_PAGE_ITEMS);
+    let after = query.take("cursor").and_then(|text| {
+        let cursor = cursor::decode(&text);
+        if cursor.is_none() {
+            query.add("cursor", "must be the `next` of a page before");
+        }
+        cursor
+    });
+    query.finish()?;
+    app.migrate().await?;
+    let page = app
+        .list(&filter, limit.unwrap_or(DEFAULT_PAGE_ITEMS), after)
+        .await?;
+    let views: Vec<View> = page.items.into_iter().map(bare).collect();
+    let next = page.next.as_ref().map(cursor::encode);
+    let link = next
+        .as_deref()
+        .map(|next| format!("<{}>; rel=\"next\"", next_url(&filter, limit, next)));
+    let items = views.iter().map(ExecutionJson::of).collect();
+    let reply = Reply::json(StatusCode::OK, &PageJson { items, next });
+    Ok(match link {
+        Some(link) => reply.header_text(LINK, &link),
+        None => reply,
+    })
+}
+
+fn filter(query: &mut Query) -> Filter {
+    let statuses = Status::ALL.map(Status::as_str);
+    let outcomes = Outcome::ALL.map(Outcome::as_str);
+    let reasons: Vec<_> = Reason::ALL.iter().map(|reason| reason.as_str()).collect();
+    Filter {
+        status: query.one_of("status", &statuses, Status::from_name),
+        outcome: query.one_of("outcome", &outcomes, Outcome::from_name),
+        reason: query.one_of("reason", &reasons, Reason::from_name),
+        labels: labels(query),
+        created_after: query.time("createdAfter"),
+        created_before: query.time("createdBefore"),
+    }
+}
+
+fn labels(query: &mut Query) -> Vec<(String, String)> {
+    let mut labels = Vec::new();
+    let given = query.take_all("label");
+    if given.len() > MAX_LABELS {
+        query.add("label", format!("may stand at most {MAX_LABELS} times"));
+        return labels;
+    }
+    for text in given {
+        match text.split_once('=') {
+            Some((name, value)) if !name.is_empty() && !text.contains('\0') => {
+                labels.push((name.to_owned(), value.to_owned()));
+            }
+            _ => {
+                let detail = format!("`{}` must be name=value", shortened(&text));
+                query.add("label", detail);
+            }
+        }
+    }
+    labels
+}
+
+/// What may stand in a query as it is (RFC 3986: unreserved).
+const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+/// The URL of the next page, with all that this one was asked for.
+fn next_url(filter: &Filter, limit: Option<u32>, next: &str) -> String {
+    let mut pairs: Vec<(&str, String)> = Vec::new();
+    pairs.extend(filter.status.map(|s| ("status", s.as_str().to_owned())));
+    pairs.extend(filter.outcome.map(|o| ("outcome", o.as_str().to_owned())));
+    pairs.extend(filter.reason.map(|r| ("reason", r.as_str().to_owned())));
+    let labels = filter.labels.iter();
+    pairs.extend(labels.map(|(name, value)| ("label", format!("{name}={value}"))));
+    pairs.extend(filter.created_after.map(|t| ("createdAfter", t.to_string())));
+    pairs.extend(filter.created_before.map(|t| ("createdBefore", t.to_string())));
+    pairs.extend(limit.map(|limit| ("limit", limit.to_string())));
+    pairs.push(("cursor", next.to_owned()));
+    let query: Vec<String> = pairs
+        .iter()
+        .map(|(name, value)| format!("{name}={}", utf8_percent_encode(value, ENCODED)))
+        .collect();
+    format!("/executions?{}", query.join("&"))
+}

@@ -1,0 +1,168 @@
+//! Which route answers which URL; each file here answers for one.
+
+mod execution;
+mod executions;
+mod health;
+mod logs;
+mod tick;
+mod wait;
+
+use std::str::FromStr;
+
+use app::{App, Platform};
+use domain::ExecutionId;
+use http::header::{ALLOW, HeaderValue};
+use http::request::Parts;
+use http::Method;
+
+use crate::answer::Answer;
+use crate::body::BodyReader;
+use crate::problem::{Kind, Problem, shortened};
+
+/// What there is, by its path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Route<'a> {
+    Executions,
+    Execution(&'a str),
+    Logs(&'a str),
+    Health,
+    Ready,
+    Tick,
+    /// Of the contract, but not there yet; with its name.
+    Later(&'static str),
+    Unknown,
+}
+
+/// Paths of the service itself; `/executions/health` comes before the ids.
+const FIXED: &[(&str, Route<'static>)] = &[
+    ("/executions", Route::Executions),
+    ("/executions/health", Route::Health),
+    ("/healthz", Route::Health),
+    ("/readyz", Route::Ready),
+    ("/internal/tick", Route::Tick),
+    ("/executions:batch", Route::Later("POST /executions:batch")),
+    ("/metrics", Route::Later("GET /metrics")),
+    ("/openapi.json", Route::Later("GET /openapi.json")),
+];
+
+fn route(path: &str) -> Route<'_> {
+    if let Some((_, route)) = FIXED.iter().find(|(fixed, _)| *fixed == path) {
+        return *route;
+    }
+    let Some(rest) = path.strip_prefix("/executions/") else {
+        return Route::Unknown;
+    };
+    let (id, below) = match rest.split_once('/') {
+        Some((id, below)) => (id, Some(below)),
+        None => (rest, None),
+    };
+    match below {
+        _ if id.is_empty() => Route::Unknown,
+        None => Route::Execution(id),
+        Some("logs") => Route::Logs(id),
+        Some("events") => Route::Later("GET /executions/{id}/events"),
+        Some("cancel") => Route::Later("POST /executions/{id}/cancel"),
+        Some(below) if below == "deliveries" || below.starts_with("deliveries/") => {
+            Route::Later("/executions/{id}/deliveries")
+        }
+        Some(_) => Route::Unknown,
+    }
+}
+
+/// Finds the route and lets it answer.
+pub async fn answer<P: Platform, B: BodyReader>(
+    app: &App<P>,
+    parts: &Parts,
+    body: &mut B,
+) -> Answer<P> {
+    let path = parts.uri.path();
+    let get = matches!(parts.method, Method::GET | Method::HEAD);
+    match route(path) {
+        Route::Executions if get => executions::list(app, parts).await,
+        Route::Executions if parts.method == Method::POST => {
+            executions::create(app, parts, body).await
+        }
+        Route::Executions => Err(not_allowed(parts, "GET, HEAD, POST").into()),
+        Route::Execution(id) if get => execution::get(app, parts, id).await,
+        Route::Execution(_) if parts.method == Method::DELETE => {
+            Err(Problem::not_implemented("DELETE /executions/{id}").into())
+        }
+        Route::Execution(_) => Err(not_allowed(parts, "GET, HEAD").into()),
+        Route::Logs(id) if get => logs::get(app, parts, id).await,
+        Route::Health if get => Ok(health::alive()),
+        Route::Ready if get => Ok(health::ready(app).await),
+        Route::Logs(_) | Route::Health | Route::Ready => {
+            Err(not_allowed(parts, "GET, HEAD").into())
+        }
+        Route::Tick if parts.method == Method::POST => tick::run(app, parts).await,
+        Route::Tick => Err(not_allowed(parts, "POST").into()),
+        Route::Later(feature) => Err(Problem::not_implemented(feature).into()),
+        Route::Unknown => {
+            let detail = format!("There is nothing at {}.", shortened(path));
+            Err(Problem::new(Kind::NotFound, detail).into())
+        }
+    }
+}
+
+fn not_allowed(parts: &Parts, allowed: &'static str) -> Problem {
+    let detail = format!(
+        "{} is not possible here; {allowed} {}.",
+        shortened(parts.method.as_str()),
+        if allowed.contains(',') { "are" } else { "is" }
+    );
+    Problem::new(Kind::MethodNotAllowed, detail).header(ALLOW, HeaderValue::from_static(allowed))
+}
+
+/// Reads an id from the path.
+fn id(text: &str) -> Result<ExecutionId, Problem> {
+    ExecutionId::from_str(text).map_err(|_| {
+        let detail = format!(
+            "`{}` is not a UUID of the form 01890a5d-ac96-774b-bcce-b302099a8057.",
+            shortened(text)
+        );
+        Problem::new(Kind::InvalidId, detail)
+    })
+}
+
+/// No execution has that id.
+fn no_such(id: ExecutionId) -> Problem {
+    Problem::new(Kind::NotFound, format!("There is no execution {id}."))
+}
+
+#[cfg(test)]
+mod tests {
+    //! The table of routes.
+    use super::{Route, route};
+
+    #[test]
+    fn paths_find_their_routes() {
+        for (path, expected) in [
+            ("/executions", Route::Executions),
+            ("/executions/health", Route::Health),
+            ("/executions/x", Route::Execution("x")),
+            ("/executions/x/logs", Route::Logs("x")),
+            ("/executions/", Route::Unknown),
+            ("/executions//logs", Route::Unknown),
+            ("/executions/x/", Route::Unknown),
+            ("/executions/x/logs/", Route::Unknown),
+            ("/executions/x/deliverieses", Route::Unknown),
+            ("/Executions", Route::Unknown),
+            ("/", Route::Unknown),
+            ("", Route::Unknown),
+            ("*", Route::Unknown),
+        ] {
+            assert_eq!(route(path), expected, "{path}");
+        }
+        for later in [
+            "/executions:batch",
+            "/metrics",
+            "/openapi.json",
+            "/executions/x/cancel",
+            "/executions/x/events",
+            "/executions/x/deliveries",
+            "/executions/x/deliveries/1/redeliver",
+        ] {
+            assert!(matches!(route(later), Route::Later(_)), "{later}");
+        }
+    }
+}

@@ -1,0 +1,60 @@
+//! `POST /internal/tick`: one tick, for whoever keeps the time where no cron trigger does.
+
+use std::time::Duration;
+
+use app::{App, Platform, TickReport};
+use http::StatusCode;
+use http::header::{HeaderValue, WWW_AUTHENTICATE};
+use http::request::Parts;
+use serde::Serialize;
+
+use crate::answer::{Answer, Reply};
+use crate::headers;
+use crate::limits::MAX_TICK_SECONDS;
+use crate::problem::{Kind, Problem};
+use crate::query::Query;
+
+#[derive(Serialize)]
+struct TickJson<'a> {
+    leader: bool,
+    holder: Option<&'a str>,
+    dispatched: u32,
+    finished: u32,
+    listed: bool,
+    failures: u32,
+}
+
+impl<'a> From<&'a TickReport> for TickJson<'a> {
+    fn from(report: &'a TickReport) -> Self {
+        Self {
+            leader: report.leader,
+            holder: report.holder.as_deref(),
+            dispatched: report.dispatched,
+            finished: report.finished,
+            listed: report.listed,
+            failures: report.failures,
+        }
+    }
+}
+
+/// Ticks for the configured budget, or for `?budgetSeconds=`.
+pub async fn run<P: Platform>(app: &App<P>, parts: &Parts) -> Answer<P> {
+    if let Some(token) = app.config().tick_token()
+        && !headers::bears(&parts.headers, token)
+    {
+        let detail = "Send the configured tick token: Authorization: Bearer <token>.";
+        let problem = Problem::new(Kind::Unauthorized, detail)
+            .header(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        return Err(problem.into());
+    }
+    let mut query = Query::parse(parts.uri.query(), &["budgetSeconds"], &[])?;
+    let asked = query.number("budgetSeconds", 0..=MAX_TICK_SECONDS);
+    query.finish()?;
+    let budget = match asked {
+        Some(seconds) => Duration::from_secs(seconds.into()),
+        None => app.config().tick_budget,
+    };
+    app.migrate().await?;
+    let report = app.tick(budget).await?;
+    Ok(Reply::json(StatusCode::OK, &TickJson::from(&report)))
+}

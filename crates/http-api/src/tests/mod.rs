@@ -1,0 +1,4 @@
+//! Tests of the API; the files mirror the routes.
+
+mod chance;
+mod submission;

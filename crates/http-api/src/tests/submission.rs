@@ -1,0 +1,421 @@
+//! What `POST /executions` takes and refuses, without the service around it.
+
+use domain::{Resources, Submission};
+use serde_json::{Value, json};
+
+use super::chance::Chance;
+use crate::json::parse;
+use crate::limits::*;
+use crate::problem::{FieldError, Kind, Place};
+use crate::submission::{Rules, parse_submission};
+
+fn submit(body: Value) -> Result<Submission, Vec<FieldError>> {
+    let allowed = ["busybox:*".to_owned(), "ghcr.io/acme/*".to_owned()];
+    let rules = Rules {
+        default_image: "busybox",
+        allowed_images: &allowed,
+        max_resources: Resources {
+            cpu: "4".parse().expect("a quantity"),
+            memory: "8Gi".parse().expect("a quantity"),
+            ephemeral_storage: Some("16Gi".parse().expect("a quantity")),
+        },
+    };
+    parse_submission(body, &rules)
+}
+
+/// The body is refused for exactly these places, each with a detail that contains the text.
+#[track_caller]
+fn check(body: Value, expected: &[(&str, &str)]) {
+    let shown: String = body.to_string().chars().take(200).collect();
+    let errors = submit(body).expect_err(&shown);
+    let found: Vec<(&str, &str)> = errors
+        .iter()
+        .map(|error| match &error.place {
+            Place::Pointer(pointer) => (pointer.as_str(), error.detail.as_str()),
+            Place::Parameter(name) => panic!("a parameter in a body: {name}"),
+        })
+        .collect();
+    assert_eq!(found.len(), expected.len(), "{shown}: {found:?}");
+    for (pointer, detail) in expected {
+        let fits = |(p, d): &(&str, &str)| p == pointer && d.contains(detail);
+        assert!(found.iter().any(fits), "{shown}: {pointer} {detail} not in {found:?}");
+    }
+}
+
+/// One field beside a good script is refused at its own place, or at one below.
+#[track_caller]
+fn check_field(name: &str, value: Value, pointer: &str, detail: &str) {
+    check(json!({"script": "true", name: value}), &[(pointer, detail)]);
+}
+
+#[test]
+fn the_smallest_request_gets_the_defaults() {
+    let submission = submit(json!({"script": "echo Hello"})).expect("valid");
+    assert_eq!(submission.image, "busybox");
+    assert_eq!(submission.resources.cpu.as_str(), DEFAULT_CPU);
+    assert_eq!(submission.resources.memory.as_str(), DEFAULT_MEMORY);
+    assert_eq!(submission.resources.ephemeral_storage, None);
+    assert_eq!(submission.timeouts, domain::Timeouts::default());
+    assert_eq!((submission.interpreter, submission.args), (None, vec![]));
+    assert_eq!(submission.digest.len(), 64);
+}
+
+#[test]
+fn every_field_is_taken() {
+    let submission = submit(json!({
+        "script": "print('é \u{1f980}')",
+        "interpreter": ["python3", "-u"],
+        "args": ["", "two words", "$HOME"],
+        "image": "ghcr.io/acme/python:3.13",
+        "resources": {"cpu": 1, "memory": "64Mi", "ephemeralStorage": 1e9},
+        "env": {"_A1": "", "B": "x=y\n"},
+        "files": {"a/b.txt": {"text": "é"}, "c": {"base64": "AP8="}, "d": {"text": "\0"}},
+        "timeouts": {"queueSeconds": 1, "startSeconds": 86400, "runSeconds": 604800, "graceSeconds": 0},
+        "labels": {"team/app": "a b", "x": ""},
+    }))
+    .expect("valid");
+    assert_eq!(submission.interpreter.expect("given"), ["python3", "-u"]);
+    assert_eq!(submission.args, ["", "two words", "$HOME"]);
+    assert_eq!(submission.resources.cpu, "1".parse().expect("a quantity"));
+    let disk = submission.resources.ephemeral_storage.expect("given");
+    assert_eq!(disk, "1G".parse().expect("a quantity"));
+    assert_eq!(submission.env["B"], "x=y\n");
+    assert_eq!(submission.files["c"], [0, 255]);
+    assert_eq!(submission.files["a/b.txt"], "é".as_bytes());
+    assert_eq!(submission.timeouts.grace_seconds, 0);
+    assert_eq!(submission.labels["team/app"], "a b");
+}
+
+#[test]
+fn null_is_as_good_as_absent() {
+    let nulls = json!({
+        "script": "true", "interpreter": null, "args": null, "image": null, "resources": null, "env": null,
+        "files": null, "timeouts": {"runSeconds": null}, "labels": null, "retry": null, "webhook": null,
+    });
+    submit(nulls).expect("valid");
+    check(json!({"script": null}), &[("/script", "is required")]);
+}
+
+#[test]
+fn bodies_that_are_no_object_are_refused() {
+    for body in [json!([]), json!("x"), json!(1), json!(null), json!(true)] {
+        check(body, &[("", "must be an object")]);
+    }
+    check(json!({}), &[("/script", "is required")]);
+}
+
+#[test]
+fn scripts_are_refused() {
+    for (script, detail) in [
+        (json!(1), "must be a string, not a number"),
+        (json!(["true"]), "not an array"),
+        (json!({}), "not an object"),
+        (json!(false), "not a boolean"),
+        (json!(""), "blank"),
+        (json!(" \n\t\u{a0}"), "blank"),
+        (json!("echo \0"), "NUL"),
+        (json!("x".repeat(MAX_SCRIPT_BYTES + 1)), "at most 1048576"),
+        (json!("é".repeat(MAX_SCRIPT_BYTES / 2 + 1)), "has 1048578 bytes"),
+    ] {
+        check(json!({"script": script}), &[("/script", detail)]);
+    }
+    submit(json!({"script": "x".repeat(MAX_SCRIPT_BYTES)})).expect("just fits");
+}
+
+#[test]
+fn commands_are_refused() {
+    let long = "x".repeat(MAX_ARGUMENT_BYTES + 1);
+    for (field, value, pointer, detail) in [
+        ("interpreter", json!([]), "/interpreter", "non-empty"),
+        ("interpreter", json!([""]), "/interpreter", "non-empty"),
+        ("interpreter", json!(["sh", ""]), "/interpreter", "non-empty"),
+        ("interpreter", json!("python3"), "/interpreter", "array of strings"),
+        ("interpreter", json!(["python3", 3]), "/interpreter/1", "must be a string"),
+        ("interpreter", json!(["a\0b"]), "/interpreter/0", "NUL"),
+        ("interpreter", json!([long]), "/interpreter", "Linux"),
+        ("interpreter", json!(vec!["x"; MAX_INTERPRETER + 1]), "/interpreter", "at most 64"),
+        ("args", json!("x"), "/args", "array of strings"),
+        ("args", json!({"0": "x"}), "/args", "array of strings"),
+        ("args", json!([null]), "/args/0", "not null"),
+        ("args", json!(["a", ["b"]]), "/args/1", "must be a string"),
+        ("args", json!(["\0"]), "/args/0", "NUL"),
+        ("args", json!([long]), "/args", "Linux"),
+        ("args", json!(vec!["x"; MAX_ARGS + 1]), "/args", "at most 1024"),
+        ("args", json!(vec!["x".repeat(100_000); 3]), "/args", "in all"),
+    ] {
+        let expected = if pointer == "/interpreter/0" {
+            vec![(pointer, detail), ("/interpreter", "non-empty")]
+        } else {
+            vec![(pointer, detail)]
+        };
+        check(json!({"script": "true", field: value}), &expected);
+    }
+    submit(json!({"script": "true", "args": ["x".repeat(MAX_ARGUMENT_BYTES)]})).expect("just fits");
+}
+
+#[test]
+fn images_are_refused() {
+    for (image, detail) in [
+        (json!(1), "must be a string"),
+        (json!(""), "image reference"),
+        (json!("Busybox:1"), "image reference"),
+        (json!("busybox:1 "), "image reference"),
+        (json!("busybox:1\0"), "NUL"),
+        (json!("alpine:3"), "allowed images: busybox:*, ghcr.io/acme/*"),
+        (json!("ghcr.io/evil/x"), "allowed images"),
+        (json!("busybox:5000/x"), "allowed images"),
+    ] {
+        check_field("image", image, "/image", detail);
+    }
+    for image in ["busybox", "busybox:1.36", "docker.io/library/busybox:1", "ghcr.io/acme/a/b"] {
+        submit(json!({"script": "true", "image": image})).expect(image);
+    }
+}
+
+#[test]
+fn resources_are_refused() {
+    check_field("resources", json!("250m"), "/resources", "must be an object");
+    check_field("resources", json!([]), "/resources", "must be an object");
+    for (name, value, detail) in [
+        ("cpu", json!("lots"), "not a Kubernetes quantity"),
+        ("cpu", json!(""), "not a Kubernetes quantity"),
+        ("cpu", json!("-1"), "must not be negative"),
+        ("cpu", json!(-1), "must not be negative"),
+        ("cpu", json!(0), "1m or more"),
+        ("cpu", json!("0"), "1m or more"),
+        ("cpu", json!("0.0001"), "thousandths"),
+        ("cpu", json!("5"), "is 5; the configured maximum is 4"),
+        ("cpu", json!(4.001), "the configured maximum is 4"),
+        ("cpu", json!("1 "), "not a Kubernetes quantity"),
+        ("cpu", json!(true), "not a boolean"),
+        ("cpu", json!({"limit": "1"}), "not an object"),
+        ("memory", json!("128MiB"), "not a Kubernetes quantity"),
+        ("memory", json!("128mi"), "not a Kubernetes quantity"),
+        ("memory", json!("0"), "6Mi or more"),
+        ("memory", json!("128m"), "whole number of bytes"),
+        ("memory", json!("5Mi"), "6Mi or more"),
+        ("memory", json!("9Gi"), "the configured maximum is 8Gi"),
+        ("memory", json!("1e99"), "out of the range"),
+        ("memory", json!(["1Gi"]), "not an array"),
+        ("ephemeralStorage", json!("0"), "1 or more"),
+        ("ephemeralStorage", json!("1.5"), "whole number of bytes"),
+        ("ephemeralStorage", json!("1Ti"), "the configured maximum is 16Gi"),
+    ] {
+        let pointer = format!("/resources/{name}");
+        check_field("resources", json!({name: value}), &pointer, detail);
+    }
+    check_field("resources", json!({"Memory": "1Gi"}), "/resources/Memory", "did you mean `memory`?");
+    check_field("resources", json!({"gpu": 1}), "/resources/gpu", "Known: cpu, memory");
+}
+
+#[test]
+fn environments_are_refused() {
+    check_field("env", json!(["A=1"]), "/env", "must be an object");
+    for (name, value, detail) in [
+        ("A", json!(1), "must be a string"),
+        ("A", json!(null), "not null"),
+        ("A", json!({}), "not an object"),
+        ("A", json!("\0"), "NUL"),
+        ("1A", json!("x"), "C identifier"),
+        ("A-B", json!("x"), "C identifier"),
+        ("A B", json!("x"), "C identifier"),
+        ("A=B", json!("x"), "C identifier"),
+        ("", json!("x"), "C identifier"),
+        ("É", json!("x"), "C identifier"),
+        ("A", json!("x".repeat(MAX_ARGUMENT_BYTES - 1)), "with its name"),
+    ] {
+        check_field("env", json!({name: value}), &format!("/env/{name}"), detail);
+    }
+    check_field("env", json!({"a/b~c": "x"}), "/env/a~1b~0c", "C identifier");
+    let many: serde_json::Map<_, _> = (0..=MAX_ENV).map(|i| (format!("E{i}"), json!(""))).collect();
+    check_field("env", many.into(), "/env", "at most 512");
+    let big = "x".repeat(100_000);
+    check_field("env", json!({"A": big, "B": big, "C": big}), "/env", "in all");
+    submit(json!({"script": "true", "env": {"A": "x".repeat(MAX_ARGUMENT_BYTES - 2)}})).expect("just fits");
+}
+
+#[test]
+fn files_are_refused() {
+    check_field("files", json!([]), "/files", "must be an object");
+    for (path, pointer, detail) in [
+        ("", "/files/", "path as its name"),
+        ("/etc/passwd", "/files/~1etc~1passwd", "relative"),
+        ("../x", "/files/..~1x", "`..`"),
+        ("a/../b", "/files/a~1..~1b", "`..`"),
+        ("./a", "/files/.~1a", "`.`"),
+        ("..", "/files/..", "`..`"),
+        ("a//b", "/files/a~1~1b", "empty"),
+        ("a/", "/files/a~1", "slash"),
+        ("a\0b", "/files/a\u{fffd}b", "control characters"),
+        ("a\nb", "/files/a\u{fffd}b", "control characters"),
+    ] {
+        check_field("files", json!({path: {"text": "x"}}), pointer, detail);
+    }
+    for (entry, pointer, detail) in [
+        (json!("text"), "/files/a", "{\"text\": …}"),
+        (json!(null), "/files/a", "not null"),
+        (json!({}), "/files/a", "exactly one"),
+        (json!({"text": "x", "base64": "eA=="}), "/files/a", "exactly one"),
+        (json!({"text": 1}), "/files/a/text", "must be a string"),
+        (json!({"base64": []}), "/files/a/base64", "must be a string"),
+        (json!({"base64": "eA"}), "/files/a/base64", "padded"),
+        (json!({"base64": "eA==\n"}), "/files/a/base64", "nothing else"),
+        (json!({"base64": "e-_="}), "/files/a/base64", "RFC 4648"),
+        (json!({"base64": "eB=="}), "/files/a/base64", "RFC 4648"),
+        (json!({"text": "x", "mode": "0755"}), "/files/a/mode", "no known field"),
+        (json!({"text": "x", "Base64": "x"}), "/files/a/Base64", "did you mean `base64`?"),
+    ] {
+        check_field("files", json!({"a": entry}), pointer, detail);
+    }
+    let folder = json!({"a": {"text": ""}, "a/b": {"text": ""}, "a.b": {"text": ""}});
+    check_field("files", folder, "/files/a~1b", "cannot lie in `a`");
+    let segment = "s".repeat(MAX_PATH_SEGMENT_BYTES + 1);
+    let errors = submit(json!({"script": "true", "files": {segment: {"text": ""}}}));
+    assert!(errors.expect_err("too long")[0].detail.contains("at most 255 bytes"));
+    let many: serde_json::Map<_, _> = (0..=MAX_FILES).map(|i| (format!("f{i}"), json!({"text": ""}))).collect();
+    check_field("files", many.into(), "/files", "at most 256");
+    let half = json!({"text": "x".repeat(MAX_FILES_BYTES / 2 + 1)});
+    check_field("files", json!({"a": half, "b": half}), "/files", "in all");
+}
+
+#[test]
+fn timeouts_are_refused() {
+    check_field("timeouts", json!(600), "/timeouts", "must be an object");
+    for (name, value, detail) in [
+        ("queueSeconds", json!(0), "from 1 to 604800"),
+        ("queueSeconds", json!(604_801), "from 1 to 604800"),
+        ("startSeconds", json!("300"), "whole number"),
+        ("startSeconds", json!(86_401), "from 1 to 86400"),
+        ("runSeconds", json!(-1), "from 1 to 604800"),
+        ("runSeconds", json!(1.5), "whole number"),
+        ("runSeconds", json!(1e3), "whole number"),
+        ("runSeconds", json!(18_446_744_073_709_551_615_u64), "whole number"),
+        ("runSeconds", json!([1]), "whole number"),
+        ("graceSeconds", json!(3_601), "from 0 to 3600"),
+        ("graceSeconds", json!(false), "whole number"),
+        ("runseconds", json!(1), "did you mean `runSeconds`?"),
+        ("run", json!(1), "did you mean `runSeconds`?"),
+        ("idleSeconds", json!(1), "no known field"),
+    ] {
+        check_field("timeouts", json!({name: value}), &format!("/timeouts/{name}"), detail);
+    }
+}
+
+#[test]
+fn labels_are_refused() {
+    check_field("labels", json!("a=b"), "/labels", "must be an object");
+    for (name, value, detail) in [
+        ("a", json!(1), "must be a string"),
+        ("a", json!(null), "not null"),
+        ("", json!("x"), "visible characters"),
+        ("a b", json!("x"), "visible characters"),
+        ("a=b", json!("x"), "without `=`"),
+        ("a", json!("\u{7}"), "control characters"),
+        ("a", json!("v".repeat(MAX_LABEL_VALUE_CHARS + 1)), "at most 256"),
+    ] {
+        check_field("labels", json!({name: value}), &format!("/labels/{name}"), detail);
+    }
+    let many: serde_json::Map<_, _> = (0..=MAX_LABELS).map(|i| (format!("l{i}"), json!(""))).collect();
+    check_field("labels", many.into(), "/labels", "at most 16");
+}
+
+#[test]
+fn unknown_fields_are_refused_by_name() {
+    for (name, detail) in [
+        ("Script", "did you mean `script`?"),
+        ("scripts", "did you mean `script`?"),
+        ("enviroment", "did you mean `env`?"),
+        ("environment", "did you mean `env`?"),
+        ("timeout", "did you mean `timeouts`?"),
+        ("resource", "did you mean `resources`?"),
+        ("arguments", "known: script"),
+        ("label", "did you mean `labels`?"),
+        ("command", "known: script"),
+        ("", "no known field"),
+        ("wait", "belongs in the query"),
+        ("cpu", "belongs under `resources`"),
+        ("idempotencyKey", "belongs in a header"),
+        ("secretEnv", "not supported yet"),
+        ("retry", "not supported yet"),
+        ("priority", "not supported yet"),
+        ("webhook", "not supported yet"),
+        ("ttlSeconds", "not supported yet"),
+    ] {
+        check_field(name, json!("x"), &format!("/{name}"), detail);
+    }
+}
+
+#[test]
+fn all_errors_are_told_at_once() {
+    check(
+        json!({
+            "script": 1, "image": "?", "resources": {"cpu": "x", "memory": "x", "y": 1}, "env": {"1": 2},
+            "files": {"/": 3}, "timeouts": {"runSeconds": 0}, "labels": {"a": 1}, "retry": {}, "z": 1, "args": 7,
+        }),
+        &[
+            ("/script", "string"), ("/image", "reference"), ("/resources/cpu", "quantity"),
+            ("/resources/memory", "quantity"), ("/resources/y", "known"), ("/env/1", "identifier"),
+            ("/env/1", "string"), ("/files/~1", "relative"), ("/files/~1", "text"),
+            ("/timeouts/runSeconds", "whole"), ("/labels/a", "string"), ("/retry", "yet"), ("/z", "known"),
+            ("/args", "array"),
+        ],
+    );
+}
+
+#[test]
+fn what_is_no_json_is_refused() {
+    let deep = "[".repeat(MAX_JSON_DEPTH + 1) + &"]".repeat(MAX_JSON_DEPTH + 1);
+    let very_deep = "[".repeat(100_000);
+    for (body, detail) in [
+        (&b""[..], "empty"),
+        (b" \r\n\t", "empty"),
+        (b"{", "EOF"),
+        (b"{\"script\":\"x\"", "EOF"),
+        (b"{\"script\":\"x\",}", "trailing comma"),
+        (b"{\"script\":\"x\"} x", "trailing characters"),
+        (b"{\"script\":\"x\"}{}", "trailing characters"),
+        (b"{'script':'x'}", "key must be a string"),
+        (b"script=x", "expected"),
+        (b"{\"script\":\"\xff\"}", "unicode"),
+        (b"{\"script\":\"\\ud800\"}", "escape"),
+        (b"{\"script\":\"a\nb\"}", "control character"),
+        (b"{\"script\":\"x\",\"script\":\"y\"}", "`script` stands twice"),
+        (b"{\"timeouts\":{\"runSeconds\":1e999}}", "number out of range"),
+        (b"{\"timeouts\":{\"runSeconds\":01}}", "number"),
+        (b"NaN", "expected"),
+        (b"\xfe\xff\x00{", "expected"),
+        (deep.as_bytes(), "nested deeper than 16"),
+        (very_deep.as_bytes(), "nested deeper than 16"),
+    ] {
+        let problem = parse(body).expect_err(&String::from_utf8_lossy(&body[..body.len().min(99)]));
+        assert_eq!(problem.kind(), Kind::InvalidJson);
+        let text = problem.into_response("/executions").into_body();
+        let text = String::from_utf8(text).expect("UTF-8");
+        assert!(text.contains(detail), "{detail} not in {text}");
+    }
+    parse(b"\xef\xbb\xbf{}").expect("a byte order mark is no fault");
+}
+
+/// Bodies from which the random ones are made.
+const SEEDS: &[&str] = &[
+    r#"{"script":"echo Hello && sleep 1 && echo Done","resources":{"cpu":"250m","memory":"128Mi"}}"#,
+    r#"{"script":"x","interpreter":["sh","-c"],"args":["a"],"image":"busybox:1","env":{"A":"b"},"labels":{"a":"b"}}"#,
+    r#"{"script":"x","files":{"a/b":{"text":"c"},"d":{"base64":"AP8="}},"timeouts":{"runSeconds":1}}"#,
+];
+
+#[test]
+fn no_bytes_make_it_panic() {
+    let mut chance = Chance::from_environment();
+    let mut accepted = 0;
+    for _ in 0..20_000 {
+        let mut body = chance.pick(SEEDS).as_bytes().to_vec();
+        chance.mutate(&mut body);
+        if let Ok(value) = parse(&body) {
+            match submit(value) {
+                Ok(_) => accepted += 1,
+                Err(errors) => assert!(!errors.is_empty()),
+            }
+        }
+    }
+    assert!(accepted > 0, "some mutations are harmless");
+}

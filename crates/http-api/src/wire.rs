@@ -1,0 +1,205 @@
+//! Executions as the API writes them: every member always there, null where it is not known.
+
+use std::collections::BTreeMap;
+
+use app::View;
+use domain::{Execution, LogSummary, Status, Timeouts};
+use jiff::Timestamp;
+use serde::{Serialize, Serializer};
+
+/// A time of RFC 3339 in UTC, always with six digits behind the point.
+struct Time(Timestamp);
+
+impl Serialize for Time {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&format_args!("{:.6}", self.0))
+    }
+}
+
+/// One execution.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ExecutionJson<'a> {
+    id: String,
+    status: &'static str,
+    outcome: Option<&'static str>,
+    created_at: Time,
+    reason: Option<&'static str>,
+    fault: Option<&'static str>,
+    retryable: Option<bool>,
+    message: Option<&'a str>,
+    exit_code: Option<i32>,
+    signal: Option<i32>,
+    waiting_for: Option<&'a str>,
+    queue_position: Option<u64>,
+    dispatched_at: Option<Time>,
+    started_at: Option<Time>,
+    finished_at: Option<Time>,
+    durations: Durations,
+    attempts: Vec<Attempt>,
+    labels: &'a BTreeMap<String, String>,
+    image: &'a str,
+    resources: ResourcesJson<'a>,
+    timeouts: TimeoutsJson,
+    log: Option<LogJson>,
+}
+
+/// How long each clock ran, in seconds; null until it has stopped, or if it never ran.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Durations {
+    queue_seconds: Option<f64>,
+    start_seconds: Option<f64>,
+    run_seconds: Option<f64>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Attempt {
+    number: u32,
+    dispatched_at: Time,
+    started_at: Option<Time>,
+    finished_at: Option<Time>,
+    outcome: Option<&'static str>,
+    reason: Option<&'static str>,
+    exit_code: Option<i32>,
+    signal: Option<i32>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ResourcesJson<'a> {
+    cpu: &'a str,
+    memory: &'a str,
+    ephemeral_storage: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct TimeoutsJson {
+    queue_seconds: u32,
+    start_seconds: u32,
+    run_seconds: u32,
+    grace_seconds: u32,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct LogJson {
+    bytes: u64,
+    lost_bytes: u64,
+    complete: bool,
+}
+
+/// What is said of a queued execution for which nothing else is known.
+const WAITS_FOR_ITS_TURN: &str = "its turn in the queue";
+
+impl<'a> ExecutionJson<'a> {
+    /// The execution as its caller sees it.
+    pub fn of(view: &'a View) -> Self {
+        let e = &view.execution;
+        let ending = e.ending.as_ref();
+        let waiting_for = match (&e.waiting, e.status) {
+            (Some(waiting), _) => Some(waiting.message.as_str()),
+            (None, Status::Queued) => Some(WAITS_FOR_ITS_TURN),
+            (None, _) => None,
+        };
+        Self {
+            id: e.id.to_string(),
+            status: e.status.as_str(),
+            outcome: ending.map(|end| end.outcome().as_str()),
+            created_at: Time(e.created_at),
+            reason: ending.map(|end| end.reason.as_str()),
+            fault: ending.and_then(|end| end.reason.fault()).map(|f| f.as_str()),
+            retryable: ending.map(|end| end.reason.retryable()),
+            message: ending.map(|end| end.message.as_str()),
+            exit_code: ending.and_then(|end| end.exit_code),
+            signal: ending.and_then(|end| end.signal),
+            waiting_for,
+            queue_position: view.queue_position,
+            dispatched_at: e.dispatched_at.map(Time),
+            started_at: e.started_at.map(Time),
+            finished_at: e.finished_at.map(Time),
+            durations: Durations::of(e),
+            attempts: attempts(e),
+            labels: &e.labels,
+            image: &e.image,
+            resources: ResourcesJson {
+                cpu: e.resources.cpu.as_str(),
+                memory: e.resources.memory.as_str(),
+                ephemeral_storage: e.resources.ephemeral_storage.as_ref().map(|q| q.as_str()),
+            },
+            timeouts: e.timeouts.into(),
+            log: e.log.map(Into::into),
+        }
+    }
+}
+
+/// The one attempt, once it was decided to create its Job.
+fn attempts(e: &Execution) -> Vec<Attempt> {
+    let ending = e.ending.as_ref();
+    let attempt = e.dispatched_at.map(|dispatched_at| Attempt {
+        number: 1,
+        dispatched_at: Time(dispatched_at),
+        started_at: e.started_at.map(Time),
+        finished_at: e.finished_at.map(Time),
+        outcome: ending.map(|end| end.outcome().as_str()),
+        reason: ending.map(|end| end.reason.as_str()),
+        exit_code: ending.and_then(|end| end.exit_code),
+        signal: ending.and_then(|end| end.signal),
+    });
+    attempt.into_iter().collect()
+}
+
+impl Durations {
+    fn of(e: &Execution) -> Self {
+        let seconds = |from: Option<Timestamp>, to: Option<Timestamp>| {
+            let (from, to) = (from?, to?);
+            // Whole microseconds of less than 285 years are exact in a double.
+            Some((to.as_microsecond() - from.as_microsecond()) as f64 / 1e6)
+        };
+        Self {
+            queue_seconds: seconds(Some(e.created_at), e.dispatched_at.or(e.finished_at)),
+            start_seconds: seconds(e.dispatched_at, e.started_at.or(e.finished_at)),
+            run_seconds: seconds(e.started_at, e.finished_at),
+        }
+    }
+}
+
+impl From<Timeouts> for TimeoutsJson {
+    fn from(t: Timeouts) -> Self {
+        Self {
+            queue_seconds: t.queue_seconds,
+            start_seconds: t.start_seconds,
+            run_seconds: t.run_seconds,
+            grace_seconds: t.grace_seconds,
+        }
+    }
+}
+
+impl From<LogSummary> for LogJson {
+    fn from(log: LogSummary) -> Self {
+        Self {
+            bytes: log.bytes,
+            lost_bytes: log.lost_bytes,
+            complete: log.complete,
+        }
+    }
+}
+
+/// A page of executions.
+#[derive(Serialize)]
+pub struct PageJson<'a> {
+    /// Newest first.
+    pub items: Vec<ExecutionJson<'a>>,
+    /// The cursor of the next page, or null on the last.
+    pub next: Option<String>,
+}
+
+/// The weak entity tag of what [`ExecutionJson`] shows: the generation, and the one thing that moves without it.
+pub fn entity_tag(view: &View) -> String {
+    match view.queue_position {
+        Some(position) => format!("W/\"{}-{position}\"", view.execution.generation),
+        None => format!("W/\"{}\"", view.execution.generation),
+    }
+}
