@@ -1,0 +1,519 @@
+//! The calls that Executor makes: each request as a value, each answer within its limit.
+
+use std::fmt;
+use std::time::Duration;
+
+use http::header::{ACCEPT, AUTHORIZATION, HeaderValue, RETRY_AFTER, USER_AGENT};
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube_core::params::{
+    DeleteParams, GetParams, ListParams, Patch, PatchParams, PostParams, Preconditions, WatchParams,
+};
+use kube_core::request::Request;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::body;
+use crate::error::Error;
+use crate::event::EventObservation;
+use crate::job_status::JobObservation;
+use crate::log::{LogOptions, LogStream};
+use crate::pod::PodObservation;
+use crate::transport::{Timeouts, Transport};
+use crate::watch::{Observed, WatchStream};
+use crate::wire;
+
+/// Selects what Executor has made: the same label is on its Jobs and on their pods.
+pub const MANAGED_SELECTOR: &str = "app.kubernetes.io/managed-by=executor";
+
+/// One object, in bytes: etcd takes 1.5 MiB of it, JSON and `managedFields` at most double that.
+const OBJECT_LIMIT_BYTES: usize = 4 << 20;
+
+/// One page of a list, in bytes: it is held in a component's memory as a whole. A page of ordinary Jobs has some
+/// 4 KiB an item; a fuller one is asked for again in smaller pieces.
+const PAGE_LIMIT_BYTES: usize = 16 << 20;
+
+/// By how much a page is made smaller that was too large: large scripts are inlined up to 64 KiB, so
+/// one or two steps suffice.
+const PAGE_SHRINK: u32 = 8;
+
+/// The body of a refusal, in bytes: what is beyond adds nothing that a person would read.
+const REFUSAL_LIMIT_BYTES: usize = 64 << 10;
+
+/// How many pods of one Job are read: it makes one, and a second only when the first was taken from it.
+const PODS_OF_JOB_LIMIT: u32 = 16;
+
+/// How many events of one object are read: repeated ones are counted, not listed.
+const EVENTS_LIMIT: u32 = 100;
+
+/// A pause longer than this is not believed: five minutes, so that a broken server cannot stop us for good.
+const RETRY_AFTER_LIMIT: Duration = Duration::from_secs(300);
+
+/// A watch that the server keeps open longer than this is refused by the request builder.
+const WATCH_TIMEOUT_LIMIT_SECONDS: u64 = 290;
+
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+const ANYTHING: HeaderValue = HeaderValue::from_static("*/*");
+const AGENT: HeaderValue =
+    HeaderValue::from_static(concat!("executor/", env!("CARGO_PKG_VERSION")));
+
+/// Where the API server is, and who asks.
+#[derive(Clone)]
+pub struct ClientConfig {
+    base_url: String,
+    namespace: String,
+    token: Option<String>,
+}
+
+impl ClientConfig {
+    /// The API server at `base_url` (`scheme://host:port`, a path in front of the API's own is kept), the namespace
+    /// of all objects, and the bearer token, if the way there does not authenticate by itself.
+    pub fn new(
+        base_url: impl Into<String>,
+        namespace: impl Into<String>,
+        token: Option<String>,
+    ) -> Self {
+        let mut base_url = base_url.into();
+        base_url.truncate(base_url.trim_end_matches('/').len());
+        // A token read from a file often ends with a newline.
+        let token = token
+            .map(|token| token.trim().to_owned())
+            .filter(|token| !token.is_empty());
+        Self {
+            base_url,
+            namespace: namespace.into(),
+            token,
+        }
+    }
+
+    /// The namespace of all objects.
+    pub fn namespace(&self) -> &str {
+        &self.namespace
+    }
+
+    /// The path of a kind's objects in the namespace.
+    fn objects(&self, group: &str, kind: &str) -> Result<Request, Error> {
+        let namespace = checked(&self.namespace)?;
+        Ok(Request::new(format!(
+            "/{group}/namespaces/{namespace}/{kind}"
+        )))
+    }
+
+    /// Makes the URI absolute, and adds the headers that every request has.
+    fn complete(
+        &self,
+        request: http::Request<Vec<u8>>,
+        accept: HeaderValue,
+    ) -> Result<http::Request<Vec<u8>>, Error> {
+        let (mut head, body) = request.into_parts();
+        // The builder writes `?` in front of every query, even an empty one, and `&` in front of every pair.
+        let query = head.uri.query().unwrap_or_default().trim_start_matches('&');
+        let mark = if query.is_empty() { "" } else { "?" };
+        let uri = format!("{}{}{mark}{query}", self.base_url, head.uri.path());
+        head.uri = uri
+            .parse()
+            .map_err(|_| Error::BadInput("the API server's URL is none".to_owned()))?;
+        head.headers.insert(ACCEPT, accept);
+        head.headers.insert(USER_AGENT, AGENT);
+        if let Some(token) = &self.token {
+            let mut value = HeaderValue::try_from(format!("Bearer {token}")).map_err(|_| {
+                Error::BadInput("the token has characters that no header can have".to_owned())
+            })?;
+            value.set_sensitive(true);
+            head.headers.insert(AUTHORIZATION, value);
+        }
+        Ok(http::Request::from_parts(head, body))
+    }
+}
+
+impl fmt::Debug for ClientConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClientConfig")
+            .field("base_url", &self.base_url)
+            .field("namespace", &self.namespace)
+            .field("token", &self.token.as_ref().map(|_| "…"))
+            .finish()
+    }
+}
+
+/// What becomes of a deleted Job's pods and ConfigMaps. There is no third: left alone, its pods would run on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Propagation {
+    /// The Job goes at once, they follow.
+    Background,
+    /// They go first; the Job is gone when they are.
+    Foreground,
+}
+
+/// One page of a list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Page<K> {
+    /// The objects.
+    pub items: Vec<K>,
+    /// The version of the whole list: where a watch goes on after the last page.
+    pub resource_version: String,
+    /// Gives the next page, for some minutes; none on the last one.
+    pub continue_token: Option<String>,
+}
+
+/// Talks to one API server about one namespace.
+#[derive(Debug)]
+pub struct Client<T> {
+    config: ClientConfig,
+    transport: T,
+}
+
+impl<T: Transport> Client<T> {
+    /// Puts the two together; sends nothing.
+    pub fn new(config: ClientConfig, transport: T) -> Self {
+        Self { config, transport }
+    }
+
+    /// The configuration.
+    pub fn config(&self) -> &ClientConfig {
+        &self.config
+    }
+
+    /// Creates a Job.
+    ///
+    /// # Errors
+    /// [`Error::AlreadyExists`] when there is one of that name; see [`Error::is_definite`] for the others.
+    pub async fn create_job(&self, job: &Job) -> Result<JobObservation, Error> {
+        let request = self
+            .jobs()?
+            .create(&PostParams::default(), json(job)?)
+            .map_err(bad_input)?;
+        Ok(self
+            .call::<wire::Job>(request, OBJECT_LIMIT_BYTES)
+            .await?
+            .into())
+    }
+
+    /// Creates a ConfigMap.
+    ///
+    /// # Errors
+    /// As [`create_job`](Self::create_job).
+    pub async fn create_config_map(&self, config_map: &ConfigMap) -> Result<(), Error> {
+        let config_maps = self.config.objects("api/v1", "configmaps")?;
+        let request = config_maps
+            .create(&PostParams::default(), json(config_map)?)
+            .map_err(bad_input)?;
+        self.call::<wire::Object>(request, OBJECT_LIMIT_BYTES)
+            .await
+            .map(|_| ())
+    }
+
+    /// The Job of that name.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] when there is none: then it surely is not there, since no cache is asked.
+    pub async fn get_job(&self, name: &str) -> Result<JobObservation, Error> {
+        let request = self
+            .jobs()?
+            .get(checked(name)?, &GetParams::default())
+            .map_err(bad_input)?;
+        Ok(self
+            .call::<wire::Job>(request, OBJECT_LIMIT_BYTES)
+            .await?
+            .into())
+    }
+
+    /// Lets a Job that was created suspended make its pod. Doing so twice is harmless.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] when there is none of that name.
+    pub async fn unsuspend_job(&self, name: &str) -> Result<JobObservation, Error> {
+        let patch = Patch::Merge(serde_json::json!({"spec": {"suspend": false}}));
+        let request = self
+            .jobs()?
+            .patch(checked(name)?, &PatchParams::default(), &patch)
+            .map_err(bad_input)?;
+        Ok(self
+            .call::<wire::Job>(request, OBJECT_LIMIT_BYTES)
+            .await?
+            .into())
+    }
+
+    /// Deletes the Job of that name, if it has that uid. It may take a while to be gone.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] when there is none of that name, [`Error::Conflict`] when it has another uid.
+    pub async fn delete_job(
+        &self,
+        name: &str,
+        uid: Option<&str>,
+        propagation: Propagation,
+    ) -> Result<(), Error> {
+        let mut params = match propagation {
+            Propagation::Background => DeleteParams::background(),
+            Propagation::Foreground => DeleteParams::foreground(),
+        };
+        if let Some(uid) = uid {
+            let uid = Some(uid.to_owned());
+            params = params.preconditions(Preconditions {
+                uid,
+                ..Preconditions::default()
+            });
+        }
+        let request = self
+            .jobs()?
+            .delete(checked(name)?, &params)
+            .map_err(bad_input)?;
+        let mut response = self.send(request, JSON, Timeouts::CALL).await?;
+        // It is done; the rest is read only so that the connection can be used again.
+        body::beginning(response.body_mut(), OBJECT_LIMIT_BYTES).await;
+        Ok(())
+    }
+
+    /// One page of Jobs. `limit` is the most there can be; fewer come when they are large.
+    ///
+    /// # Errors
+    /// [`Error::Gone`] when the continue token is too old: begin anew.
+    pub async fn list_jobs(
+        &self,
+        selector: &str,
+        limit: u32,
+        continue_token: Option<&str>,
+    ) -> Result<Page<JobObservation>, Error> {
+        self.list(&self.jobs()?, selector, limit, continue_token)
+            .await
+    }
+
+    /// One page of Pods, as [`list_jobs`](Self::list_jobs).
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn list_pods(
+        &self,
+        selector: &str,
+        limit: u32,
+        continue_token: Option<&str>,
+    ) -> Result<Page<PodObservation>, Error> {
+        self.list(&self.pods()?, selector, limit, continue_token)
+            .await
+    }
+
+    /// The Pods of a Job: one, or none yet; more only when the cluster has replaced one.
+    ///
+    /// # Errors
+    /// When the API server does not say.
+    pub async fn pods_of_job(&self, job_name: &str) -> Result<Vec<PodObservation>, Error> {
+        let selector = format!("job-name={}", checked(job_name)?);
+        Ok(self
+            .list(&self.pods()?, &selector, PODS_OF_JOB_LIMIT, None)
+            .await?
+            .items)
+    }
+
+    /// Watches Jobs from a resource version on; the server ends the watch after `timeout` (whole seconds, up to 290).
+    ///
+    /// # Errors
+    /// [`Error::Gone`] when the version is too old: list anew.
+    pub async fn watch_jobs(
+        &self,
+        selector: &str,
+        resource_version: &str,
+        timeout: Duration,
+    ) -> Result<WatchStream<JobObservation, T::Body>, Error> {
+        self.watch(&self.jobs()?, selector, resource_version, timeout)
+            .await
+    }
+
+    /// Watches Pods, as [`watch_jobs`](Self::watch_jobs).
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn watch_pods(
+        &self,
+        selector: &str,
+        resource_version: &str,
+        timeout: Duration,
+    ) -> Result<WatchStream<PodObservation, T::Body>, Error> {
+        self.watch(&self.pods()?, selector, resource_version, timeout)
+            .await
+    }
+
+    /// The log of a pod's container.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] when the pod is gone, [`Error::BadRequest`] when its container has not started.
+    pub async fn read_log(
+        &self,
+        pod_name: &str,
+        options: &LogOptions,
+    ) -> Result<LogStream<T::Body>, Error> {
+        let request = self
+            .pods()?
+            .logs(checked(pod_name)?, &options.params())
+            .map_err(bad_input)?;
+        let timeouts = if options.follow {
+            Timeouts::FOLLOW
+        } else {
+            Timeouts::LOG
+        };
+        let body = self.send(request, ANYTHING, timeouts).await?.into_body();
+        Ok(LogStream { body })
+    }
+
+    /// What happened to the object of that uid, in no particular order. Events are kept for an hour or so.
+    ///
+    /// # Errors
+    /// When the API server does not say.
+    pub async fn list_events_of(&self, uid: &str) -> Result<Vec<EventObservation>, Error> {
+        let field = format!("involvedObject.uid={}", checked(uid)?);
+        let params = ListParams::default().fields(&field).limit(EVENTS_LIMIT);
+        let request = self
+            .config
+            .objects("api/v1", "events")?
+            .list(&params)
+            .map_err(bad_input)?;
+        let list = self
+            .call::<wire::List<wire::Event>>(request, PAGE_LIMIT_BYTES)
+            .await?;
+        Ok(list
+            .items
+            .unwrap_or_default()
+            .into_iter()
+            .map(EventObservation::from)
+            .collect())
+    }
+
+    /// Whether the API server is ready and accepts our credentials.
+    ///
+    /// # Errors
+    /// Why not.
+    pub async fn ready(&self) -> Result<(), Error> {
+        let request = http::Request::get("/readyz")
+            .body(Vec::new())
+            .map_err(|e| Error::BadInput(e.to_string()))?;
+        let mut response = self.send(request, ANYTHING, Timeouts::CALL).await?;
+        body::beginning(response.body_mut(), REFUSAL_LIMIT_BYTES).await;
+        Ok(())
+    }
+
+    fn jobs(&self) -> Result<Request, Error> {
+        self.config.objects("apis/batch/v1", "jobs")
+    }
+
+    fn pods(&self) -> Result<Request, Error> {
+        self.config.objects("api/v1", "pods")
+    }
+
+    async fn list<K: Observed>(
+        &self,
+        objects: &Request,
+        selector: &str,
+        limit: u32,
+        continue_token: Option<&str>,
+    ) -> Result<Page<K>, Error> {
+        let mut params = ListParams::default().labels(selector).limit(limit);
+        params.continue_token = continue_token.map(str::to_owned);
+        let mut limit = limit;
+        let list = loop {
+            let request = objects.list(&params).map_err(bad_input)?;
+            match self
+                .call::<wire::List<K::Wire>>(request, PAGE_LIMIT_BYTES)
+                .await
+            {
+                // A continue token does not bind the size of the next page.
+                Err(Error::BodyTooLarge { .. }) if limit > 1 => {
+                    limit = (limit / PAGE_SHRINK).max(1);
+                    params = params.limit(limit);
+                }
+                other => break other?,
+            }
+        };
+        Ok(Page {
+            items: list
+                .items
+                .unwrap_or_default()
+                .into_iter()
+                .map(K::from)
+                .collect(),
+            resource_version: list.metadata.resource_version,
+            continue_token: list.metadata.r#continue.filter(|token| !token.is_empty()),
+        })
+    }
+
+    async fn watch<K: Observed>(
+        &self,
+        objects: &Request,
+        selector: &str,
+        resource_version: &str,
+        timeout: Duration,
+    ) -> Result<WatchStream<K, T::Body>, Error> {
+        // Zero would mean the server's default of up to an hour.
+        let seconds = timeout.as_secs().clamp(1, WATCH_TIMEOUT_LIMIT_SECONDS);
+        let params = WatchParams::default()
+            .labels(selector)
+            .timeout(seconds as u32);
+        let request = objects
+            .watch(&params, resource_version)
+            .map_err(bad_input)?;
+        let timeouts = Timeouts::watch(Duration::from_secs(seconds));
+        let body = self.send(request, JSON, timeouts).await?.into_body();
+        Ok(WatchStream::new(body, resource_version))
+    }
+
+    async fn call<W: DeserializeOwned>(
+        &self,
+        request: http::Request<Vec<u8>>,
+        limit_bytes: usize,
+    ) -> Result<W, Error> {
+        let mut response = self.send(request, JSON, Timeouts::CALL).await?;
+        let bytes = body::whole(response.body_mut(), limit_bytes).await?;
+        serde_json::from_slice(&bytes).map_err(Error::Malformed)
+    }
+
+    async fn send(
+        &self,
+        request: http::Request<Vec<u8>>,
+        accept: HeaderValue,
+        timeouts: Timeouts,
+    ) -> Result<http::Response<T::Body>, Error> {
+        let request = self.config.complete(request, accept)?;
+        let mut response = self.transport.send(request, timeouts).await?;
+        let code = response.status();
+        if code.is_success() {
+            return Ok(response);
+        }
+        let retry_after = retry_after(response.headers());
+        let bytes = body::beginning(response.body_mut(), REFUSAL_LIMIT_BYTES).await;
+        Err(Error::refusal(code.as_u16(), retry_after, &bytes))
+    }
+}
+
+/// Kubernetes writes whole seconds here; a date, which HTTP allows too, is passed over.
+fn retry_after(headers: &http::HeaderMap) -> Option<Duration> {
+    let seconds = headers
+        .get(RETRY_AFTER)?
+        .to_str()
+        .ok()?
+        .trim()
+        .parse()
+        .ok()?;
+    Some(Duration::from_secs(seconds).min(RETRY_AFTER_LIMIT))
+}
+
+/// A name that goes into a path or a selector as it is: what Kubernetes allows needs no escaping, and
+/// anything else must not reach another path.
+fn checked(name: &str) -> Result<&str, Error> {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.');
+    if !name.is_empty() && name.bytes().all(allowed) && name.as_bytes()[0].is_ascii_alphanumeric() {
+        Ok(name)
+    } else {
+        Err(Error::BadInput(format!("{name:?} is no name of an object")))
+    }
+}
+
+fn json(object: &impl Serialize) -> Result<Vec<u8>, Error> {
+    serde_json::to_vec(object).map_err(|error| Error::BadInput(error.to_string()))
+}
+
+fn bad_input(error: kube_core::request::Error) -> Error {
+    Error::BadInput(error.to_string())
+}
+
+#[cfg(test)]
+#[path = "client_tests.rs"]
+mod tests;

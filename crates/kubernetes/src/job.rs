@@ -1,0 +1,440 @@
+//! The Job of one execution, and the ConfigMaps that carry what does not fit into it. Pure.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use k8s_openapi::ByteString;
+use k8s_openapi::api::batch::v1::{Job, JobSpec};
+use k8s_openapi::api::core::v1::{
+    ConfigMap, ConfigMapVolumeSource, Container, EmptyDirVolumeSource, EnvVar, EnvVarSource,
+    PodSpec, PodTemplateSpec, ResourceRequirements, SecretKeySelector, Volume, VolumeMount,
+};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+use sha2::{Digest, Sha256};
+use uuid::Uuid;
+
+use crate::expansion::literal;
+
+/// The label that marks everything Executor makes, and its value.
+pub const LABEL_MANAGED_BY: &str = "app.kubernetes.io/managed-by";
+
+/// See [`LABEL_MANAGED_BY`].
+pub const MANAGED_BY: &str = "executor";
+
+/// The label that names the execution.
+pub const LABEL_EXECUTION: &str = "executor.dev/execution";
+
+/// The annotation with the digest of what was asked for: tells our own Job from a stranger's of the same name.
+pub const ANNOTATION_SPEC_DIGEST: &str = "executor.dev/spec-digest";
+
+/// In front of the caller's own labels.
+const CALLER_LABEL_PREFIX: &str = "label.executor.dev/";
+
+/// The name of the one container, and of the script's key in its ConfigMap.
+pub const CONTAINER_NAME: &str = "script";
+
+/// Longer scripts are mounted as files. Linux takes at most 128 KiB in one argument of a program; half of that
+/// leaves room for what wraps it, and keeps Jobs small in lists.
+pub const INLINE_SCRIPT_LIMIT_BYTES: usize = 64 << 10;
+
+/// Where the script's file is, when it is one.
+const SCRIPT_FOLDER: &str = "/executor";
+
+/// Where a script starts, and where the caller's files are.
+const WORKSPACE: &str = "/workspace";
+
+/// Read and execute for all, written for nobody: images run scripts as any user.
+const READ_ONLY_EXECUTABLE: i32 = 0o555;
+
+/// A finished Job is deleted as soon as its outcome and log are stored. Should nobody do so for seven days, the
+/// cluster does: far longer than any outage of ours, since a Job that goes early takes its log along.
+const TTL_AFTER_FINISHED_SECONDS: i32 = 7 * 24 * 3600;
+
+/// The longest name or value of a label, in characters.
+const LABEL_LIMIT: usize = 63;
+
+/// How much of a hash stands for a label that Kubernetes does not take, in bytes: 128 bits do not collide.
+const LABEL_HASH_BYTES: usize = 16;
+
+/// What to run and how, in the terms of this crate. Quantities and names are valid already; of files, no
+/// path is also the folder of another.
+#[derive(Clone, Default)]
+pub struct RunSpec {
+    /// The execution.
+    pub id: Uuid,
+    /// The digest of what was asked for.
+    pub spec_digest: String,
+    /// The image.
+    pub image: String,
+    /// The script's text.
+    pub script: String,
+    /// The command that the script's file is appended to; none means its own `#!` line, or `/bin/sh`.
+    pub interpreter: Option<Vec<String>>,
+    /// `"$@"` of the script.
+    pub args: Vec<String>,
+    /// Environment variables by name.
+    pub env: BTreeMap<String, String>,
+    /// Environment variables by name, from Secrets of the namespace.
+    pub secret_env: BTreeMap<String, SecretKey>,
+    /// Read-only files by their path under `/workspace`, without a leading slash.
+    pub files: BTreeMap<String, Vec<u8>>,
+    /// CPU, as in `250m`.
+    pub cpu: Option<String>,
+    /// Memory, as in `128Mi`.
+    pub memory: Option<String>,
+    /// Disk, as in `1Gi`.
+    pub ephemeral_storage: Option<String>,
+    /// Seconds between the polite signal and the last one.
+    pub grace_seconds: u32,
+    /// Seconds after which the kubelet ends the pod, counted from its start on the node: a backstop, since its end
+    /// loses nothing but says little.
+    pub pod_deadline_seconds: u64,
+    /// The caller's labels; those that Kubernetes does not take as they are go hashed.
+    pub labels: BTreeMap<String, String>,
+}
+
+/// One value in a Secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SecretKey {
+    /// The Secret's name.
+    pub secret: String,
+    /// The key in it.
+    pub key: String,
+}
+
+/// What to create, in order: the Job; where there are ConfigMaps (then the Job is suspended), those, and then the
+/// Job is unsuspended.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Payload {
+    /// The Job.
+    pub job: Job,
+    /// What it mounts. Without an owner yet: see [`with_owner`](Self::with_owner).
+    pub config_maps: Vec<ConfigMap>,
+}
+
+impl Payload {
+    /// Binds the ConfigMaps to the Job of that uid, so that they go when it goes.
+    #[must_use]
+    pub fn with_owner(mut self, uid: &str) -> Self {
+        let owner = OwnerReference {
+            api_version: "batch/v1".to_owned(),
+            kind: "Job".to_owned(),
+            name: self.job.metadata.name.clone().unwrap_or_default(),
+            uid: uid.to_owned(),
+            ..OwnerReference::default()
+        };
+        for config_map in &mut self.config_maps {
+            config_map.metadata.owner_references = Some(vec![owner.clone()]);
+        }
+        self
+    }
+}
+
+/// The name of an execution's Job: derived from its id, so that creating it twice is a conflict, never two Jobs.
+pub fn job_name(id: Uuid) -> String {
+    format!("x-{}", id.hyphenated())
+}
+
+/// The Job of an execution, and what it mounts.
+pub fn payload(spec: &RunSpec) -> Payload {
+    let command = command(spec);
+    let config_maps: Vec<ConfigMap> = [
+        command.script_file.then(|| script_config_map(spec)),
+        files_config_map(spec),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
+    let job = Job {
+        metadata: ObjectMeta {
+            name: Some(job_name(spec.id)),
+            ..metadata(spec)
+        },
+        spec: Some(JobSpec {
+            // One pod, once: a second try is decided by us, never by the Job.
+            parallelism: Some(1),
+            completions: Some(1),
+            backoff_limit: Some(0),
+            suspend: (!config_maps.is_empty()).then_some(true),
+            ttl_seconds_after_finished: Some(TTL_AFTER_FINISHED_SECONDS),
+            template: PodTemplateSpec {
+                metadata: Some(metadata(spec)),
+                spec: Some(pod_spec(spec, command)),
+            },
+            ..JobSpec::default()
+        }),
+        status: None,
+    };
+    Payload { job, config_maps }
+}
+
+fn pod_spec(spec: &RunSpec, command: Command) -> PodSpec {
+    let volumes = volumes(spec, command.script_file);
+    PodSpec {
+        containers: vec![container(spec, command)],
+        restart_policy: Some("Never".to_owned()),
+        // On the pod, not on the Job: the Job's own deadline would delete the pod, and with it the log.
+        active_deadline_seconds: Some(i64::try_from(spec.pod_deadline_seconds).unwrap_or(i64::MAX)),
+        termination_grace_period_seconds: Some(spec.grace_seconds.into()),
+        automount_service_account_token: Some(false),
+        // Else each Service of the namespace would be in the script's environment.
+        enable_service_links: Some(false),
+        // The script is then not process 1, which ignores every signal that it has not asked for, its own
+        // `kill -TERM $$` included. What it leaves behind is still killed with its container.
+        share_process_namespace: Some(true),
+        volumes: Some(volumes),
+        ..PodSpec::default()
+    }
+}
+
+fn container(spec: &RunSpec, command: Command) -> Container {
+    let resources = resources(spec);
+    Container {
+        name: CONTAINER_NAME.to_owned(),
+        image: Some(spec.image.clone()),
+        image_pull_policy: Some("IfNotPresent".to_owned()),
+        command: Some(
+            command
+                .argv
+                .iter()
+                .map(|argument| literal(argument))
+                .collect(),
+        ),
+        env: env(spec),
+        working_dir: Some(WORKSPACE.to_owned()),
+        volume_mounts: Some(volume_mounts(spec, command.script_file)),
+        resources: Some(ResourceRequirements {
+            requests: Some(resources.clone()),
+            limits: Some(resources),
+            ..ResourceRequirements::default()
+        }),
+        // The last lines of a failed script survive even where its log does not.
+        termination_message_policy: Some("FallbackToLogsOnError".to_owned()),
+        ..Container::default()
+    }
+}
+
+/// What the container runs.
+struct Command {
+    argv: Vec<String>,
+    /// Whether the script is a file, to be mounted.
+    script_file: bool,
+}
+
+fn command(spec: &RunSpec) -> Command {
+    let file = format!("{SCRIPT_FOLDER}/{CONTAINER_NAME}");
+    let (argv, script_file) = match &spec.interpreter {
+        Some(interpreter) => ([interpreter.as_slice(), &[file]].concat(), true),
+        None if spec.script.starts_with("#!") => (vec![file], true),
+        None if can_be_inline(&spec.script) => (
+            ["/bin/sh", "-c", &spec.script, CONTAINER_NAME]
+                .map(str::to_owned)
+                .to_vec(),
+            false,
+        ),
+        None => (vec!["/bin/sh".to_owned(), file], true),
+    };
+    Command {
+        argv: [argv.as_slice(), &spec.args].concat(),
+        script_file,
+    }
+}
+
+/// Whether the text can follow `sh -c`: neither too long, nor taken for options, nor with the character at which
+/// every argument of a program ends.
+fn can_be_inline(script: &str) -> bool {
+    script.len() <= INLINE_SCRIPT_LIMIT_BYTES
+        && !script.starts_with(['-', '+'])
+        && !script.contains('\0')
+}
+
+fn env(spec: &RunSpec) -> Option<Vec<EnvVar>> {
+    let plain = spec.env.iter().map(|(name, value)| EnvVar {
+        name: name.clone(),
+        value: Some(literal(value)),
+        value_from: None,
+    });
+    let secret = spec.secret_env.iter().map(|(name, from)| EnvVar {
+        name: name.clone(),
+        value: None,
+        value_from: Some(EnvVarSource {
+            secret_key_ref: Some(SecretKeySelector {
+                name: from.secret.clone(),
+                key: from.key.clone(),
+                optional: None,
+            }),
+            ..EnvVarSource::default()
+        }),
+    });
+    let env: Vec<_> = plain.chain(secret).collect();
+    (!env.is_empty()).then_some(env)
+}
+
+fn resources(spec: &RunSpec) -> BTreeMap<String, Quantity> {
+    [
+        ("cpu", &spec.cpu),
+        ("memory", &spec.memory),
+        ("ephemeral-storage", &spec.ephemeral_storage),
+    ]
+    .into_iter()
+    .filter_map(|(name, quantity)| Some((name.to_owned(), Quantity(quantity.clone()?))))
+    .collect()
+}
+
+fn volumes(spec: &RunSpec, script_file: bool) -> Vec<Volume> {
+    let config_map = |name: &str, config_map: String| Volume {
+        name: name.to_owned(),
+        config_map: Some(ConfigMapVolumeSource {
+            name: config_map,
+            default_mode: Some(READ_ONLY_EXECUTABLE),
+            ..ConfigMapVolumeSource::default()
+        }),
+        ..Volume::default()
+    };
+    let workspace = Volume {
+        name: "workspace".to_owned(),
+        empty_dir: Some(EmptyDirVolumeSource::default()),
+        ..Volume::default()
+    };
+    let mut volumes = vec![workspace];
+    if script_file {
+        volumes.push(config_map("script", script_config_map_name(spec)));
+    }
+    if !spec.files.is_empty() {
+        volumes.push(config_map("files", files_config_map_name(spec)));
+    }
+    volumes
+}
+
+fn volume_mounts(spec: &RunSpec, script_file: bool) -> Vec<VolumeMount> {
+    let mount = |name: &str, path: String| VolumeMount {
+        name: name.to_owned(),
+        mount_path: path,
+        ..VolumeMount::default()
+    };
+    let mut mounts = vec![mount("workspace", WORKSPACE.to_owned())];
+    if script_file {
+        mounts.push(VolumeMount {
+            read_only: Some(true),
+            ..mount("script", SCRIPT_FOLDER.to_owned())
+        });
+    }
+    mounts.extend(
+        spec.files
+            .keys()
+            .enumerate()
+            .map(|(number, path)| VolumeMount {
+                read_only: Some(true),
+                sub_path: Some(file_key(number)),
+                ..mount("files", format!("{WORKSPACE}/{path}"))
+            }),
+    );
+    mounts
+}
+
+fn script_config_map_name(spec: &RunSpec) -> String {
+    job_name(spec.id) + "-script"
+}
+
+fn files_config_map_name(spec: &RunSpec) -> String {
+    job_name(spec.id) + "-files"
+}
+
+/// Paths have characters that keys cannot have, so files are numbered in the order of their paths.
+fn file_key(number: usize) -> String {
+    format!("f{number}")
+}
+
+fn script_config_map(spec: &RunSpec) -> ConfigMap {
+    config_map(
+        spec,
+        script_config_map_name(spec),
+        [(CONTAINER_NAME.to_owned(), spec.script.as_bytes())],
+    )
+}
+
+fn files_config_map(spec: &RunSpec) -> Option<ConfigMap> {
+    let files = spec
+        .files
+        .values()
+        .enumerate()
+        .map(|(number, bytes)| (file_key(number), bytes.as_slice()));
+    (!spec.files.is_empty()).then(|| config_map(spec, files_config_map_name(spec), files))
+}
+
+fn config_map<'a>(
+    spec: &RunSpec,
+    name: String,
+    contents: impl IntoIterator<Item = (String, &'a [u8])>,
+) -> ConfigMap {
+    let (mut data, mut binary_data) = (BTreeMap::new(), BTreeMap::new());
+    for (key, bytes) in contents {
+        match plain_text(bytes) {
+            Some(text) => drop(data.insert(key, text.to_owned())),
+            None => drop(binary_data.insert(key, ByteString(bytes.to_vec()))),
+        }
+    }
+    ConfigMap {
+        metadata: ObjectMeta {
+            name: Some(name),
+            ..metadata(spec)
+        },
+        data: (!data.is_empty()).then_some(data),
+        binary_data: (!binary_data.is_empty()).then_some(binary_data),
+        // The kubelet then does not watch it for changes, and nobody changes what runs.
+        immutable: Some(true),
+    }
+}
+
+/// The bytes as text that a person can read with kubectl. JSON writes other control characters as six, so a
+/// script full of them would not fit into a request; base64 takes a third more, whatever the bytes are.
+fn plain_text(bytes: &[u8]) -> Option<&str> {
+    let text = std::str::from_utf8(bytes).ok()?;
+    let is_plain = |c: char| !c.is_control() || matches!(c, '\n' | '\t' | '\r');
+    text.chars().all(is_plain).then_some(text)
+}
+
+/// The labels and annotations of everything that is made for an execution.
+fn metadata(spec: &RunSpec) -> ObjectMeta {
+    let mut labels: BTreeMap<String, String> = spec
+        .labels
+        .iter()
+        .map(|(name, value)| {
+            let (name, value) = (label_text(name, false), label_text(value, true));
+            (format!("{CALLER_LABEL_PREFIX}{name}"), value)
+        })
+        .collect();
+    labels.insert(LABEL_MANAGED_BY.to_owned(), MANAGED_BY.to_owned());
+    labels.insert(LABEL_EXECUTION.to_owned(), spec.id.hyphenated().to_string());
+    let annotations =
+        BTreeMap::from([(ANNOTATION_SPEC_DIGEST.to_owned(), spec.spec_digest.clone())]);
+    ObjectMeta {
+        labels: Some(labels),
+        annotations: Some(annotations),
+        ..ObjectMeta::default()
+    }
+}
+
+/// The text where Kubernetes takes it in a label, else a hash of it.
+fn label_text(text: &str, may_be_empty: bool) -> String {
+    let bytes = text.as_bytes();
+    let inner = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+    let ends_well = match (bytes.first(), bytes.last()) {
+        (Some(first), Some(last)) => first.is_ascii_alphanumeric() && last.is_ascii_alphanumeric(),
+        _ => may_be_empty,
+    };
+    if ends_well && bytes.len() <= LABEL_LIMIT && bytes.iter().all(inner) {
+        return text.to_owned();
+    }
+    let mut hash = "sha256-".to_owned();
+    for byte in &Sha256::digest(bytes)[..LABEL_HASH_BYTES] {
+        // Writing into a String cannot fail.
+        let _ = write!(hash, "{byte:02x}");
+    }
+    hash
+}
+
+#[cfg(test)]
+#[path = "job_tests.rs"]
+mod tests;
