@@ -1,4 +1,7 @@
 //! Who works on what: taking executions from the queue, retrying creations, and what is due.
+//!
+//! A row that cannot be read is passed over as long as the same answer has readable ones, so that
+//! it does not stop the work on others; alone, it is the error.
 
 use std::collections::HashMap;
 
@@ -6,7 +9,7 @@ use domain::transition::Observation;
 use domain::{Execution, ExecutionId, Submission, transition};
 use jiff::Timestamp;
 
-use crate::rows::{COLUMNS, Reader, changing_columns, executions, micros};
+use crate::rows::{COLUMNS, Reader, changing_columns, count, execution, micros, readable};
 use crate::sql::{Sql, Statement, Value};
 use crate::{ExecutionStore, StoreError, payload};
 
@@ -22,6 +25,10 @@ pub const MAX_CLAIMS: u32 = 32;
 
 /// At most this many executions are in one answer without their submissions: 1 KiB each as a rule.
 pub const MAX_ROWS: u32 = 1_000;
+
+/// The number of the first changing column in [`dispatch`](ExecutionStore::dispatch)'s VALUES, whose
+/// columns are named column1, column2, … both in SQLite and in PostgreSQL.
+const FIRST_CHANGING: usize = 4;
 
 impl<S: Sql> ExecutionStore<S> {
     /// Takes executions from the queue, oldest first, while fewer than `max_running` are dispatched
@@ -56,14 +63,11 @@ impl<S: Sql> ExecutionStore<S> {
             let mut reader = Reader::new("payloads", row);
             bodies.insert(reader.text("execution_id")?, reader.text("body")?);
         }
-        let mut claimed = Vec::with_capacity(bodies.len());
-        for execution in next {
+        readable(next.into_iter().filter_map(|execution| {
             let id = execution.id.to_string();
-            if let Some(body) = bodies.get(&id) {
-                claimed.push((execution, payload::decode(&id, body)?));
-            }
-        }
-        Ok(claimed)
+            let body = bodies.get(&id)?;
+            Some(payload::decode(&id, body).map(|submission| (execution, submission)))
+        }))
     }
 
     /// The oldest in the queue, no more than there is room for now.
@@ -87,20 +91,16 @@ impl<S: Sql> ExecutionStore<S> {
             .text(" ORDER BY created_at, id LIMIT ")
             .bind(limit)
             .statement();
-        let mut candidates = Vec::new();
-        for row in self.query(statement).await?.rows {
+        let rows = self.query(statement).await?.rows.into_iter();
+        let with_running = readable(rows.map(|row| {
             let mut reader = Reader::new("executions", row);
-            let execution = reader.execution()?;
-            let running: usize = reader.number("running")?;
-            let room = usize::try_from(max_running)
-                .unwrap_or(usize::MAX)
-                .saturating_sub(running);
-            if candidates.len() >= room {
-                break;
-            }
-            candidates.push(execution);
-        }
-        Ok(candidates)
+            Ok((reader.execution()?, reader.number::<u32>("running")?))
+        }))?;
+        // The count is the same in each row.
+        let running = with_running.first().map_or(0, |(_, running)| *running);
+        let room = usize::try_from(max_running.saturating_sub(running)).unwrap_or(usize::MAX);
+        let candidates = with_running.into_iter().map(|(execution, _)| execution);
+        Ok(candidates.take(room).collect())
     }
 
     /// Writes those that still are as they were read, as far as there is room: the one with number n
@@ -110,12 +110,10 @@ impl<S: Sql> ExecutionStore<S> {
             .into_iter()
             .map(|(n, _)| n)
             .collect();
-        // Columns of VALUES are named column1, column2, … in SQLite and in PostgreSQL.
-        const BEFORE_CHANGING: usize = 3;
         self.build("UPDATE executions SET ")
             .commas(names.iter().enumerate(), |b, (index, name)| {
                 b.text(name)
-                    .text(&format!(" = taken.column{}", index + BEFORE_CHANGING + 1))
+                    .text(&format!(" = taken.column{}", index + FIRST_CHANGING))
             })
             .text(", not_before = 0, claim_until = ")
             .bind(micros(claim_until))
@@ -124,7 +122,7 @@ impl<S: Sql> ExecutionStore<S> {
                 let mut values: Vec<Value> = vec![
                     number.into(),
                     execution.id.to_string().into(),
-                    crate::rows::count(execution.generation.saturating_sub(1)).into(),
+                    count(execution.generation.saturating_sub(1)).into(),
                 ];
                 values.extend(changing_columns(execution).into_iter().map(|(_, v)| v));
                 b.text("(")
@@ -173,14 +171,14 @@ impl<S: Sql> ExecutionStore<S> {
             .text(COLUMNS)
             .text(", (SELECT body FROM payloads WHERE execution_id = executions.id)")
             .statement();
-        let mut claimed = Vec::new();
-        for row in self.query(statement).await?.rows {
+        let rows = self.query(statement).await?.rows.into_iter();
+        let mut claimed = readable(rows.map(|row| {
             let mut reader = Reader::new("executions", row);
             let execution = reader.execution()?;
             let body = reader.text("body")?;
             let submission = payload::decode(&execution.id.to_string(), &body)?;
-            claimed.push((execution, submission));
-        }
+            Ok((execution, submission))
+        }))?;
         // RETURNING gives rows in no particular order.
         claimed.sort_by_key(|(execution, _)| (execution.created_at, execution.id));
         Ok(claimed)
@@ -208,7 +206,7 @@ impl<S: Sql> ExecutionStore<S> {
             .text(" ORDER BY deadline_at, id LIMIT ")
             .bind(limit.min(MAX_ROWS))
             .statement();
-        executions(self.query(statement).await?.rows)
+        readable(self.query(statement).await?.rows.into_iter().map(execution))
     }
 
     /// The unfinished executions whose Job exists or existed, in the order of their ids, from the
@@ -228,6 +226,6 @@ impl<S: Sql> ExecutionStore<S> {
             .text(" ORDER BY id LIMIT ")
             .bind(limit.min(MAX_ROWS))
             .statement();
-        executions(self.query(statement).await?.rows)
+        readable(self.query(statement).await?.rows.into_iter().map(execution))
     }
 }

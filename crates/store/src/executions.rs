@@ -5,7 +5,10 @@ use domain::{Execution, ExecutionId, LogSummary, Status, Submission, transition}
 use jiff::Timestamp;
 
 use crate::claims::{DISPATCHED, QUEUED};
-use crate::rows::{COLUMNS, Column, Reader, changing_columns, fixed_columns, micros, whole_micros};
+use crate::rows::{
+    COLUMNS, Column, Reader, changing_columns, count, execution, fixed_columns, micros,
+    whole_micros,
+};
 use crate::sql::{Builder, Sql, SqlError, Statement};
 use crate::{ExecutionStore, StoreError, payload};
 
@@ -108,7 +111,7 @@ impl<S: Sql> ExecutionStore<S> {
             statements.push(self.insert_labels(&queued));
         }
         for _ in 0..INSERT_TRIES {
-            if let Some(answers) = self.transaction(statements.clone()).await? {
+            if let Some(answers) = self.transaction(&statements).await? {
                 let row = answers
                     .into_iter()
                     .next()
@@ -198,7 +201,7 @@ impl<S: Sql> ExecutionStore<S> {
             .text(", digest FROM executions WHERE idempotency_key = ")
             .bind(key)
             .statement();
-        let Some(row) = self.query(statement).await?.rows.into_iter().next() else {
+        let Some(row) = self.query_row(statement).await? else {
             return Ok(None);
         };
         let mut reader = Reader::new("executions", row);
@@ -218,9 +221,7 @@ impl<S: Sql> ExecutionStore<S> {
             .text(" FROM executions WHERE id = ")
             .bind(id.to_string())
             .statement();
-        let row = self.query(statement).await?.rows.into_iter().next();
-        row.map(|row| Reader::new("executions", row).execution())
-            .transpose()
+        self.query_row(statement).await?.map(execution).transpose()
     }
 
     /// Its place in the queue, counted from 1; none when it is not in the queue, or further back
@@ -240,7 +241,7 @@ impl<S: Sql> ExecutionStore<S> {
             .bind(MAX_QUEUE_POSITION)
             .text(") AS older")
             .statement();
-        let row = self.query(statement).await?.rows.into_iter().next();
+        let row = self.query_row(statement).await?;
         let older: u64 = Reader::new("executions", row.unwrap_or_default()).number("count")?;
         Ok((older < u64::from(MAX_QUEUE_POSITION)).then_some(older + 1))
     }
@@ -249,14 +250,15 @@ impl<S: Sql> ExecutionStore<S> {
     pub async fn submission(&self, id: ExecutionId) -> Result<Option<Submission>, StoreError> {
         let id = id.to_string();
         let statement = self
-            .build("SELECT body FROM payloads WHERE execution_id = ")
+            .build("SELECT execution_id, body FROM payloads WHERE execution_id = ")
             .bind(id.as_str())
             .statement();
-        let Some(row) = self.query(statement).await?.rows.into_iter().next() else {
+        let Some(row) = self.query_row(statement).await? else {
             return Ok(None);
         };
-        let body = Reader::new("payloads", row).text("body")?;
-        payload::decode(&id, &body).map(Some)
+        let mut reader = Reader::new("payloads", row);
+        reader.text("execution_id")?;
+        payload::decode(&id, &reader.text("body")?).map(Some)
     }
 
     /// Stores the next generation if the one before it is stored now, in one statement.
@@ -304,7 +306,7 @@ impl<S: Sql> ExecutionStore<S> {
                 .text(")")
                 .statement(),
         ];
-        let updated = self.transaction(statements).await?.is_some();
+        let updated = self.transaction(&statements).await?.is_some();
         self.written(next.id, updated).await
     }
 
@@ -317,7 +319,7 @@ impl<S: Sql> ExecutionStore<S> {
             )
             .bind(id.to_string())
             .statement();
-        let Some(row) = self.query(statement).await?.rows.into_iter().next() else {
+        let Some(row) = self.query_row(statement).await? else {
             return Ok(None);
         };
         let mut reader = Reader::new("logs", row);
@@ -365,7 +367,7 @@ impl Builder {
         self.text(" WHERE id = ")
             .bind(next.id.to_string())
             .text(" AND generation = ")
-            .bind(crate::rows::count(before))
+            .bind(count(before))
             .text(" AND status <> 'FINISHED' RETURNING generation")
     }
 

@@ -66,7 +66,7 @@ impl<S: Sql> ExecutionStore<S> {
                  RETURNING fence",
             )
             .statement();
-        let Some(row) = self.query(statement).await?.rows.into_iter().next() else {
+        let Some(row) = self.query_row(statement).await? else {
             return Ok(None);
         };
         let fence = Reader::new("leases", row).integer("fence")?;
@@ -91,7 +91,7 @@ impl<S: Sql> ExecutionStore<S> {
             .build("SELECT holder, fence, acquired_at, renewed_at, expires_at FROM leases WHERE name = ")
             .bind(name)
             .statement();
-        let Some(row) = self.query(statement).await?.rows.into_iter().next() else {
+        let Some(row) = self.query_row(statement).await? else {
             return Ok(None);
         };
         let mut reader = Reader::new("leases", row);
@@ -110,7 +110,7 @@ impl<S: Sql> ExecutionStore<S> {
             .build("SELECT value FROM state WHERE name = ")
             .bind(key)
             .statement();
-        let row = self.query(statement).await?.rows.into_iter().next();
+        let row = self.query_row(statement).await?;
         row.map(|row| Reader::new("state", row).text("value"))
             .transpose()
     }

@@ -90,17 +90,19 @@ impl<S: Sql> ExecutionStore<S> {
         Ok(self.sql.query(statement).await?)
     }
 
+    /// The first row of a statement's answer, if it has one.
+    async fn query_row(&self, statement: Statement) -> Result<Option<Vec<Value>>, StoreError> {
+        Ok(self.query(statement).await?.rows.into_iter().next())
+    }
+
     /// One transaction; tried again when busy, since then it was surely rolled back.
-    async fn transaction(
-        &self,
-        statements: Vec<Statement>,
-    ) -> Result<Option<Vec<Rows>>, StoreError> {
+    async fn transaction(&self, statements: &[Statement]) -> Result<Option<Vec<Rows>>, StoreError> {
         for _ in 0..BUSY_RETRIES {
-            match self.sql.transaction(statements.clone()).await {
+            match self.sql.transaction(statements.to_vec()).await {
                 Err(SqlError::Busy(_)) => {}
                 other => return Ok(other?),
             }
         }
-        Ok(self.sql.transaction(statements).await?)
+        Ok(self.sql.transaction(statements.to_vec()).await?)
     }
 }

@@ -4,7 +4,7 @@ use domain::{Execution, ExecutionId, Outcome, Reason, Status};
 use jiff::Timestamp;
 
 use crate::claims::MAX_ROWS;
-use crate::rows::{COLUMNS, executions, micros};
+use crate::rows::{COLUMNS, execution, micros};
 use crate::sql::{Builder, Sql};
 use crate::{ExecutionStore, StoreError};
 
@@ -61,7 +61,8 @@ impl<S: Sql> ExecutionStore<S> {
             .text(" LIMIT ")
             .bind(limit + 1)
             .statement();
-        let mut items = executions(self.query(statement).await?.rows)?;
+        let rows = self.query(statement).await?.rows.into_iter();
+        let mut items: Vec<Execution> = rows.map(execution).collect::<Result<_, _>>()?;
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
         let more = items.len() > limit;
         items.truncate(limit);

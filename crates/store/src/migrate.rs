@@ -70,7 +70,7 @@ impl<S: Sql> ExecutionStore<S> {
             let mut statements = vec![self.take_version(migration)];
             let steps = migration.statements();
             statements.extend(steps.iter().map(|step| self.build(step).statement()));
-            self.transaction(statements).await?;
+            self.transaction(&statements).await?;
         }
         Ok(())
     }
@@ -96,9 +96,8 @@ impl<S: Sql> ExecutionStore<S> {
     }
 
     async fn version(&self) -> Result<i64, StoreError> {
-        let rows = self.query(self.version_statement()).await?.rows;
-        let row = rows.into_iter().next().unwrap_or_default();
-        Reader::new("schema_migrations", row).integer("version")
+        let row = self.query_row(self.version_statement()).await?;
+        Reader::new("schema_migrations", row.unwrap_or_default()).integer("version")
     }
 
     /// Readers and the one writer do not hinder each other in WAL, and a commit is one sync. The

@@ -94,7 +94,11 @@ pub(crate) fn decode(id: &str, text: &str) -> Result<Submission, StoreError> {
         place: format!("payloads.body of \"{id}\""),
         problem,
     };
-    let body: Body = serde_json::from_str(text).map_err(|e| corrupt(e.to_string()))?;
+    // Where it is wrong, but not the error's own text: that may quote a script.
+    let body: Body = serde_json::from_str(text).map_err(|e| {
+        let (kind, line, column) = (e.classify(), e.line(), e.column());
+        corrupt(format!("{kind:?} error at line {line}, column {column}"))
+    })?;
     let quantity = |text: &str| {
         text.parse::<Quantity>()
             .map_err(|e| corrupt(format!("\"{text}\" {e}")))

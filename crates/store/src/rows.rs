@@ -335,9 +335,29 @@ impl Reader {
     }
 }
 
-/// All rows of an answer as executions.
-pub(crate) fn executions(rows: Vec<Vec<Value>>) -> Result<Vec<Execution>, StoreError> {
-    rows.into_iter()
-        .map(|row| Reader::new("executions", row).execution())
-        .collect()
+/// The row of [`COLUMNS`] as an execution.
+pub(crate) fn execution(row: Vec<Value>) -> Result<Execution, StoreError> {
+    Reader::new("executions", row).execution()
+}
+
+/// Those that could be read; the error when there is nothing else. So one unreadable row, e.g.
+/// written by a newer version, never keeps the others from being worked on, and is still told
+/// once they are done.
+pub(crate) fn readable<T>(
+    results: impl IntoIterator<Item = Result<T, StoreError>>,
+) -> Result<Vec<T>, StoreError> {
+    let mut items = Vec::new();
+    let mut first_error = None;
+    for result in results {
+        match result {
+            Ok(item) => items.push(item),
+            Err(error) => {
+                first_error.get_or_insert(error);
+            }
+        }
+    }
+    match first_error {
+        Some(error) if items.is_empty() => Err(error),
+        _ => Ok(items),
+    }
 }

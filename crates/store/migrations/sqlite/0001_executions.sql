@@ -42,12 +42,14 @@ CREATE TABLE executions (
 CREATE UNIQUE INDEX executions_idempotency_key ON executions (idempotency_key)
     WHERE idempotency_key IS NOT NULL;
 
--- The queue, oldest first.
-CREATE INDEX executions_queue ON executions (created_at, id)
+-- The queue, oldest first. The columns of the condition lead, else the planner takes the index of
+-- all by status, and reads those that are dispatched and not started too.
+CREATE INDEX executions_queue ON executions (status, dispatched_at, created_at, id)
     WHERE status = 'QUEUED' AND dispatched_at IS NULL;
 
--- What counts against the limit of executions running at once.
-CREATE INDEX executions_dispatched ON executions (id)
+-- What counts against the limit of executions running at once. The columns of the condition are
+-- in it so that counting reads the index alone.
+CREATE INDEX executions_dispatched ON executions (id, status, dispatched_at)
     WHERE dispatched_at IS NOT NULL AND status <> 'FINISHED';
 
 -- What was dispatched, but whether its Job exists is not known.

@@ -1,11 +1,13 @@
 //! Inserting, reading, compare-and-set, finishing.
 
 use std::collections::BTreeMap;
+use std::sync::Barrier;
+use std::thread;
 
 use domain::transition::Observation;
-use domain::{Status, Submission, Waiting, WaitingKind};
-use store::Inserted;
+use domain::{Execution, Status, Submission, Waiting, WaitingKind, transition};
 use store::testing::ready;
+use store::{Inserted, SqlError, StoreError, StoredLog, Written};
 
 use crate::support::*;
 
@@ -78,4 +80,379 @@ fn times_are_kept_to_the_microsecond() {
     let stored = insert(&store, &execution, PLENTY);
     assert_eq!(stored.created_at.subsec_nanosecond(), 123_456_000);
     assert_eq!(get(&store, &stored), stored);
+}
+
+#[test]
+fn an_unknown_id_is_nothing() {
+    let store = memory();
+    let id = queued(0).id;
+    assert_eq!(ready(store.get(id)).expect("it reads"), None);
+    assert_eq!(ready(store.submission(id)).expect("it reads"), None);
+    assert_eq!(ready(store.log(id)).expect("it reads"), None);
+}
+
+#[test]
+fn there_is_room_for_so_many_and_nobody_overtakes_the_queue() {
+    let store = memory();
+    let first = insert(&store, &queued(0), 2);
+    let second = insert(&store, &queued(1), 2);
+    let third = insert(&store, &queued(2), 2);
+    let dispatched: Vec<bool> = [&first, &second, &third].map(|e| e.is_dispatched()).into();
+    assert_eq!(dispatched, [true, true, false]);
+    finish(&store, &first, 0, 5);
+    // There is room again, but the third is in the queue.
+    assert!(!insert(&store, &queued(6), 2).is_dispatched());
+    assert!(!insert(&store, &queued(7), 0).is_dispatched());
+}
+
+#[test]
+fn the_place_in_the_queue_is_counted_from_one() {
+    let store = memory();
+    let running = insert(&store, &queued(0), 1);
+    let waiting: Vec<_> = (1..4).map(|n| insert(&store, &queued(n), 1)).collect();
+    let positions: Vec<_> = waiting
+        .iter()
+        .map(|e| ready(store.queue_position(e)).expect("it counts"))
+        .collect();
+    assert_eq!(positions, [Some(1), Some(2), Some(3)]);
+    assert_eq!(
+        ready(store.queue_position(&running)).expect("it counts"),
+        None
+    );
+}
+
+#[test]
+fn a_compare_and_set_says_what_became_of_it() {
+    let store = memory();
+    let execution = insert(&store, &queued(0), PLENTY);
+    let next = step(
+        &store,
+        &execution,
+        Observation::JobExists { uid: "u".into() },
+        1,
+    );
+    let again = transition(
+        &execution,
+        &Observation::JobExists {
+            uid: "other".into(),
+        },
+        at(2),
+    )
+    .expect("it changes");
+    assert_eq!(
+        ready(store.update(&again)).expect("it answers"),
+        Written::Stale
+    );
+    assert_eq!(get(&store, &execution), next);
+    let mut unknown = next.clone();
+    unknown.id = id(99, 99);
+    assert_eq!(
+        ready(store.update(&unknown)).expect("it answers"),
+        Written::Missing
+    );
+    let mut skipping = next.clone();
+    skipping.generation += 2;
+    assert_eq!(
+        ready(store.update(&skipping)).expect("it answers"),
+        Written::Stale
+    );
+}
+
+#[test]
+fn what_is_finished_stays_as_it_is() {
+    let store = memory();
+    let execution = insert(&store, &queued(0), PLENTY);
+    let finished = finish(&store, &execution, 0, 1);
+    let mut next = finished.clone();
+    next.generation += 1;
+    next.status = Status::Running;
+    next.ending = None;
+    assert_eq!(
+        ready(store.update(&next)).expect("it answers"),
+        Written::Stale
+    );
+    let log = StoredLog::default();
+    let mut next = ended(&execution, 1, 2);
+    next.generation = finished.generation + 1;
+    assert_eq!(
+        ready(store.finish(&next, &log)).expect("it answers"),
+        Written::Stale
+    );
+    assert_eq!(get(&store, &execution), finished);
+}
+
+#[test]
+fn of_two_writers_of_one_generation_exactly_one_wins() {
+    const ROUNDS: usize = 50;
+    const WRITERS: usize = 4;
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("db");
+    let mut current = insert(&file(&path), &queued(0), PLENTY);
+    let rounds: Vec<_> = (0..ROUNDS)
+        .map(|round| {
+            let mut next = current.clone();
+            next.generation += 1 + u64::try_from(round).expect("small");
+            next
+        })
+        .collect();
+    let barrier = Barrier::new(WRITERS);
+    let won: Vec<Vec<Written>> = thread::scope(|scope| {
+        let writer = |name: usize| {
+            let (rounds, barrier, path) = (&rounds, &barrier, &path);
+            scope.spawn(move || {
+                let store = file(path);
+                rounds
+                    .iter()
+                    .map(|next| {
+                        let mut next = next.clone();
+                        next.job_uid = Some(format!("writer {name}"));
+                        barrier.wait();
+                        ready(store.update(&next)).expect("it answers")
+                    })
+                    .collect()
+            })
+        };
+        let writers: Vec<_> = (0..WRITERS).map(writer).collect();
+        writers
+            .into_iter()
+            .map(|w| w.join().expect("no panic"))
+            .collect()
+    });
+    for round in 0..ROUNDS {
+        let updated = won.iter().filter(|w| w[round] == Written::Updated).count();
+        assert_eq!(updated, 1, "round {round}");
+    }
+    current.generation += u64::try_from(ROUNDS).expect("small");
+    assert_eq!(get(&file(&path), &current).generation, current.generation);
+}
+
+#[test]
+fn the_end_and_its_log_are_stored_together() {
+    let store = memory();
+    let execution = insert(&store, &queued(0), PLENTY);
+    let log = StoredLog {
+        head: (0..=255).collect(),
+        tail: vec![0; 1_000_000],
+        bytes: 5_000_000,
+        lost_bytes: 3_999_744,
+        complete: false,
+    };
+    let next = ended(&execution, 42, 3);
+    assert_eq!(ready(store.log(execution.id)).expect("it reads"), None);
+    assert_eq!(
+        ready(store.finish(&next, &log)).expect("it writes"),
+        Written::Updated
+    );
+    assert_eq!(
+        ready(store.log(execution.id)).expect("it reads"),
+        Some(log.clone())
+    );
+    assert_eq!(get(&store, &execution).log, Some(log.summary()));
+    assert_eq!(
+        ready(store.finish(&next, &log)).expect("it answers"),
+        Written::Stale
+    );
+    let mut unknown = next;
+    unknown.id = id(99, 99);
+    assert_eq!(
+        ready(store.finish(&unknown, &log)).expect("it answers"),
+        Written::Missing
+    );
+}
+
+#[test]
+fn when_the_log_cannot_be_stored_neither_is_the_end() {
+    let store = memory();
+    let execution = insert(&store, &queued(0), PLENTY);
+    let trigger =
+        "CREATE TRIGGER refuse BEFORE INSERT ON logs BEGIN SELECT RAISE(ABORT, 'full'); END";
+    let connection = store.sql().connection();
+    connection.execute_batch(trigger).expect("it is made");
+    let next = ended(&execution, 0, 3);
+    let error = ready(store.finish(&next, &StoredLog::default())).expect_err("it is refused");
+    assert!(
+        matches!(error, StoreError::Sql(SqlError::Constraint(_))),
+        "{error:?}"
+    );
+    assert!(!error.is_transient());
+    assert_eq!(get(&store, &execution), execution);
+    // The connection goes on, and so does the execution.
+    connection
+        .execute_batch("DROP TRIGGER refuse")
+        .expect("it is dropped");
+    finish(&store, &execution, 0, 3);
+}
+
+#[test]
+fn an_idempotency_key_gives_the_first_execution_again() {
+    let store = memory();
+    let first = queued(0);
+    let asked = submission(&first);
+    let insert = |execution: &Execution, submission: &Submission, key: Option<&str>| {
+        ready(store.insert(execution, submission, key, PLENTY, at(9))).expect("it answers")
+    };
+    let Inserted::New { execution: stored } = insert(&first, &asked, Some("k")) else {
+        panic!("it is new");
+    };
+    let replay = Submission {
+        digest: asked.digest.clone(),
+        ..submission(&queued(1))
+    };
+    for (asked, same_request) in [(&replay, true), (&submission(&queued(1)), false)] {
+        let expected = Inserted::Existing {
+            execution: stored.clone(),
+            same_request,
+        };
+        assert_eq!(insert(&queued(1), asked, Some("k")), expected);
+    }
+    // Nothing of the refused ones is left.
+    assert_eq!(ready(store.get(queued(1).id)).expect("it reads"), None);
+    assert_eq!(
+        ready(store.submission(queued(1).id)).expect("it reads"),
+        None
+    );
+    assert!(matches!(
+        insert(&queued(1), &replay, Some("K")),
+        Inserted::New { .. }
+    ));
+    assert!(matches!(
+        insert(&queued(2), &replay, None),
+        Inserted::New { .. }
+    ));
+    assert!(matches!(
+        insert(&queued(3), &replay, None),
+        Inserted::New { .. }
+    ));
+}
+
+#[test]
+fn of_two_inserts_with_one_key_exactly_one_is_new() {
+    const ROUNDS: i64 = 50;
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("db");
+    let barrier = Barrier::new(2);
+    let answers: Vec<Vec<Inserted>> = thread::scope(|scope| {
+        let inserter = |number: u64| {
+            let (barrier, path) = (&barrier, &path);
+            scope.spawn(move || {
+                let store = file(path);
+                let one = |round: i64| {
+                    let mut execution = queued(round);
+                    execution.id = id(round, number);
+                    let mut asked = submission(&execution);
+                    asked.digest = "the same".into();
+                    let key = format!("key {round}");
+                    barrier.wait();
+                    ready(store.insert(&execution, &asked, Some(&key), PLENTY, at(9)))
+                        .expect("it answers")
+                };
+                (0..ROUNDS).map(one).collect()
+            })
+        };
+        let inserters: Vec<_> = (0..2).map(inserter).collect();
+        inserters
+            .into_iter()
+            .map(|i| i.join().expect("no panic"))
+            .collect()
+    });
+    for (one, other) in answers[0].iter().zip(&answers[1]) {
+        let (new, existing) = match (one, other) {
+            (
+                Inserted::New { execution: new },
+                Inserted::Existing {
+                    execution,
+                    same_request: true,
+                },
+            )
+            | (
+                Inserted::Existing {
+                    execution,
+                    same_request: true,
+                },
+                Inserted::New { execution: new },
+            ) => (new, execution),
+            other => panic!("one is new, one is not: {other:?}"),
+        };
+        assert_eq!(new, existing);
+    }
+}
+
+#[test]
+fn an_id_is_stored_once() {
+    let store = memory();
+    insert(&store, &queued(0), PLENTY);
+    let again = ready(store.insert(&queued(0), &submission(&queued(0)), None, PLENTY, at(1)));
+    assert!(
+        matches!(again, Err(StoreError::Sql(SqlError::Constraint(_)))),
+        "{again:?}"
+    );
+}
+
+#[test]
+fn what_is_not_understood_is_an_error_that_names_it() {
+    let cases = [
+        ("status = 'PAUSED'", "executions.status", "PAUSED"),
+        ("status = 'FINISHED'", "executions.reason", "FINISHED"),
+        ("waiting_kind = 'Mood'", "executions.waiting_kind", "Mood"),
+        (
+            "reason = 'Bored', outcome = 'FAILED'",
+            "executions.reason",
+            "Bored",
+        ),
+        (
+            "reason = 'Completed', outcome = 'FAILED'",
+            "executions.outcome",
+            "Completed",
+        ),
+        ("cpu = 'much'", "executions.cpu", "much"),
+        ("labels = 'none'", "executions.labels", "line 1"),
+        ("generation = -1", "executions.generation", "-1"),
+        (
+            "queue_seconds = 5000000000",
+            "executions.queue_seconds",
+            "5000000000",
+        ),
+        (
+            "created_at = 9223372036854775807",
+            "executions.created_at",
+            "9223372036854775807",
+        ),
+    ];
+    for (change, place_part, problem_part) in cases {
+        let store = memory();
+        let execution = insert(&store, &queued(0), PLENTY);
+        let change = format!("UPDATE executions SET {change}");
+        store
+            .sql()
+            .connection()
+            .execute_batch(&change)
+            .expect("it changes");
+        match ready(store.get(execution.id)) {
+            Err(StoreError::Corrupt { place, problem }) => {
+                assert!(place.contains(place_part), "{change}: {place}");
+                assert!(
+                    place.contains(&execution.id.to_string()),
+                    "{change}: {place}"
+                );
+                assert!(problem.contains(problem_part), "{change}: {problem}");
+            }
+            other => panic!("{change}: {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn an_unreadable_submission_is_an_error_without_its_script() {
+    let store = memory();
+    let execution = insert(&store, &queued(0), PLENTY);
+    let bodies = ["", "{\"script\":[\"secret\"]}", "{\"secret\":1}"];
+    for body in bodies {
+        let connection = store.sql().connection();
+        connection
+            .execute("UPDATE payloads SET body = ?1", [body])
+            .expect("it changes");
+        let error = ready(store.submission(execution.id)).expect_err("it is unreadable");
+        assert!(matches!(error, StoreError::Corrupt { .. }), "{error:?}");
+        assert!(!error.to_string().contains("secret"), "{error}");
+    }
 }

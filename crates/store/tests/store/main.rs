@@ -1,4 +1,9 @@
 //! The store by its public interface, over a native SQLite.
 
+mod claims;
 mod executions;
+mod leases;
+mod lists;
+mod migrations;
+mod plans;
 mod support;

@@ -1,0 +1,348 @@
+//! Taking work: from the queue, after a crash, and by deadlines.
+
+use std::collections::BTreeSet;
+use std::sync::Barrier;
+use std::thread;
+
+use domain::transition::{Observation, waiting};
+use domain::{Execution, ExecutionId, Status, Timeouts, WaitingKind, transition};
+use store::testing::ready;
+use store::{MAX_CLAIMS, StoreError, Written};
+
+use crate::support::*;
+
+fn ids<'a>(executions: impl IntoIterator<Item = &'a Execution>) -> Vec<ExecutionId> {
+    executions.into_iter().map(|e| e.id).collect()
+}
+
+/// Claims at that time until 30 s later; the submissions must be the right ones.
+fn claim(store: &Store, millis: i64, max_running: u32, limit: u32) -> Vec<Execution> {
+    let claimed = ready(store.claim_queued(at(millis), at(millis + 30_000), max_running, limit));
+    let checked = claimed
+        .expect("it claims")
+        .into_iter()
+        .map(|(execution, asked)| {
+            assert_eq!(asked, submission(&execution));
+            execution
+        });
+    checked.collect()
+}
+
+fn unconfirmed(store: &Store, millis: i64, limit: u32) -> Vec<Execution> {
+    let claimed = ready(store.claim_unconfirmed(at(millis), at(millis + 30_000), limit));
+    let checked = claimed
+        .expect("it claims")
+        .into_iter()
+        .map(|(execution, asked)| {
+            assert_eq!(asked, submission(&execution));
+            execution
+        });
+    checked.collect()
+}
+
+#[test]
+fn the_oldest_are_taken_as_far_as_there_is_room() {
+    let store = memory();
+    // Inserted in another order than accepted.
+    let mut queue: Vec<_> = [3, 1, 4, 0, 2]
+        .map(|n| insert(&store, &queued(n), 0))
+        .into();
+    queue.sort_by_key(|e| e.created_at);
+    assert!(claim(&store, 10, 0, 9).is_empty());
+    assert!(claim(&store, 10, 9, 0).is_empty());
+    let taken = claim(&store, 10, 3, 2);
+    assert_eq!(ids(&taken), ids(&queue[..2]));
+    for (execution, before) in taken.iter().zip(&queue) {
+        let expected = transition(before, &Observation::Dispatched, at(10));
+        assert_eq!(Some(execution), expected.as_ref());
+        assert_eq!(&get(&store, execution), execution);
+    }
+    assert_eq!(ids(&claim(&store, 11, 3, 9)), ids(&queue[2..3]));
+    assert!(claim(&store, 12, 3, 9).is_empty());
+    finish(&store, &taken[0], 0, 13);
+    assert_eq!(ids(&claim(&store, 14, 3, 9)), ids(&queue[3..4]));
+    assert_eq!(ids(&claim(&store, 15, PLENTY, 9)), ids(&queue[4..]));
+    assert!(claim(&store, 16, PLENTY, 9).is_empty());
+}
+
+#[test]
+fn one_call_takes_no_more_than_its_limit() {
+    let store = memory();
+    for n in 0..i64::from(MAX_CLAIMS) + 1 {
+        insert(&store, &queued(n), 0);
+    }
+    let taken = claim(&store, 100, PLENTY, PLENTY);
+    assert_eq!(taken.len(), usize::try_from(MAX_CLAIMS).expect("small"));
+    assert_eq!(claim(&store, 100, PLENTY, PLENTY).len(), 1);
+}
+
+#[test]
+fn what_is_postponed_waits_in_the_queue_for_its_time() {
+    let store = memory();
+    let first = insert(&store, &queued(0), PLENTY);
+    let why = waiting(WaitingKind::Quota, "the quota is used up");
+    let next = transition(&first, &Observation::Postponed(why), at(1)).expect("it changes");
+    let stale = ready(store.postpone(&first, at(500))).expect("it answers");
+    assert_eq!(stale, Written::Stale);
+    let written = ready(store.postpone(&next, at(500))).expect("it answers");
+    assert_eq!(written, Written::Updated);
+    assert_eq!(get(&store, &next), next);
+    assert!(
+        unconfirmed(&store, 100_000, 9).is_empty(),
+        "it is no longer dispatched"
+    );
+    let second = insert(&store, &queued(2), PLENTY);
+    assert!(!second.is_dispatched(), "the queue is not overtaken");
+    assert_eq!(ids(&claim(&store, 499, PLENTY, 9)), [second.id]);
+    assert_eq!(ids(&claim(&store, 500, PLENTY, 9)), [first.id]);
+}
+
+#[test]
+fn a_dispatch_without_a_job_is_taken_over_when_its_claim_runs_out() {
+    let store = memory();
+    let at_once = insert(&store, &queued(0), 1);
+    insert(&store, &queued(1), 1);
+    let claimed = claim(&store, 1_000, 2, 1).remove(0);
+    assert!(unconfirmed(&store, 29_999, 9).is_empty());
+    // The insert claimed until 30 s after its acceptance, the claim until 31 s.
+    assert_eq!(unconfirmed(&store, 30_000, 9), [at_once.clone()]);
+    assert_eq!(unconfirmed(&store, 31_000, 9), [claimed.clone()]);
+    assert!(
+        unconfirmed(&store, 31_000, 9).is_empty(),
+        "both are claimed again"
+    );
+    assert_eq!(
+        unconfirmed(&store, 100_000, 1),
+        [at_once.clone()],
+        "the longest unclaimed first"
+    );
+    assert_eq!(unconfirmed(&store, 100_000, 9), [claimed.clone()]);
+    ready(store.release_claim(claimed.id)).expect("it is released");
+    assert_eq!(unconfirmed(&store, 100_000, 9), [claimed.clone()]);
+    // A change that tells nothing about the Job leaves the claim as it is.
+    let why = waiting(WaitingKind::ApiServer, "it does not answer");
+    let claimed = step(&store, &claimed, Observation::Waiting(why), 100_001);
+    assert!(unconfirmed(&store, 100_002, 9).is_empty());
+    // Neither one with a Job nor a finished one is ever taken.
+    step(
+        &store,
+        &at_once,
+        Observation::JobExists { uid: "u".into() },
+        100_003,
+    );
+    finish(&store, &claimed, 0, 100_004);
+    assert!(unconfirmed(&store, 900_000, 9).is_empty());
+}
+
+#[test]
+fn no_two_claimers_get_the_same_and_the_limit_holds() {
+    const CLAIMERS: usize = 4;
+    const EXECUTIONS: usize = 120;
+    const MAX_RUNNING: u32 = 7;
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("db");
+    let store = file(&path);
+    for n in 0..EXECUTIONS {
+        insert(&store, &queued(i64::try_from(n).expect("small")), 0);
+    }
+    let barrier = Barrier::new(CLAIMERS);
+    let done = std::sync::atomic::AtomicUsize::new(0);
+    let taken: Vec<Vec<ExecutionId>> = thread::scope(|scope| {
+        let claimer = |_| {
+            let (barrier, path, done) = (&barrier, &path, &done);
+            scope.spawn(move || {
+                let store = file(path);
+                let mut mine = Vec::new();
+                barrier.wait();
+                while done.load(std::sync::atomic::Ordering::SeqCst) < EXECUTIONS {
+                    let claimed = claim(&store, 1_000, MAX_RUNNING, 3);
+                    assert!(running(&store) <= MAX_RUNNING);
+                    for execution in &claimed {
+                        finish(&store, execution, 0, 2_000);
+                        done.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+                    }
+                    mine.extend(ids(&claimed));
+                }
+                mine
+            })
+        };
+        let claimers: Vec<_> = (0..CLAIMERS).map(claimer).collect();
+        claimers
+            .into_iter()
+            .map(|c| c.join().expect("no panic"))
+            .collect()
+    });
+    let all: Vec<ExecutionId> = taken.concat();
+    assert_eq!(all.len(), EXECUTIONS);
+    assert_eq!(all.iter().collect::<BTreeSet<_>>().len(), EXECUTIONS);
+}
+
+fn running(store: &Store) -> u32 {
+    let count = "SELECT count(*) FROM executions \
+         WHERE dispatched_at IS NOT NULL AND status <> 'FINISHED'";
+    let connection = store.sql().connection();
+    connection
+        .query_row(count, [], |row| row.get(0))
+        .expect("it counts")
+}
+
+#[test]
+fn inserts_at_once_do_not_go_over_the_limit() {
+    const INSERTERS: u64 = 4;
+    const EACH: i64 = 20;
+    const MAX_RUNNING: u32 = 9;
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("db");
+    let barrier = Barrier::new(usize::try_from(INSERTERS).expect("small"));
+    let dispatched: usize = thread::scope(|scope| {
+        let inserter = |number: u64| {
+            let (barrier, path) = (&barrier, &path);
+            scope.spawn(move || {
+                let store = file(path);
+                barrier.wait();
+                let one = |n: i64| {
+                    let mut execution = queued(n);
+                    execution.id = id(n, number);
+                    insert(&store, &execution, MAX_RUNNING).is_dispatched()
+                };
+                (0..EACH).map(one).filter(|d| *d).count()
+            })
+        };
+        let inserters: Vec<_> = (0..INSERTERS).map(inserter).collect();
+        inserters
+            .into_iter()
+            .map(|i| i.join().expect("no panic"))
+            .sum()
+    });
+    assert_eq!(dispatched, usize::try_from(MAX_RUNNING).expect("small"));
+    assert_eq!(running(&file(&path)), MAX_RUNNING);
+}
+
+#[test]
+fn no_two_claimers_take_over_the_same() {
+    const CLAIMERS: usize = 4;
+    const EXECUTIONS: usize = 100;
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("db");
+    let store = file(&path);
+    for n in 0..EXECUTIONS {
+        insert(&store, &queued(i64::try_from(n).expect("small")), PLENTY);
+    }
+    let barrier = Barrier::new(CLAIMERS);
+    let taken: Vec<Vec<ExecutionId>> = thread::scope(|scope| {
+        let claimer = |_| {
+            let (barrier, path) = (&barrier, &path);
+            scope.spawn(move || {
+                let store = file(path);
+                let mut mine = Vec::new();
+                barrier.wait();
+                loop {
+                    let claimed = unconfirmed(&store, 100_000, 3);
+                    if claimed.is_empty() {
+                        return mine;
+                    }
+                    mine.extend(ids(&claimed));
+                }
+            })
+        };
+        let claimers: Vec<_> = (0..CLAIMERS).map(claimer).collect();
+        claimers
+            .into_iter()
+            .map(|c| c.join().expect("no panic"))
+            .collect()
+    });
+    let all: Vec<ExecutionId> = taken.concat();
+    assert_eq!(all.len(), EXECUTIONS);
+    assert_eq!(all.iter().collect::<BTreeSet<_>>().len(), EXECUTIONS);
+}
+
+#[test]
+fn what_is_due_comes_in_the_order_of_the_deadlines() {
+    let store = memory();
+    let with_queue_seconds = |millis, queue_seconds| {
+        let mut execution = queued(millis);
+        execution.timeouts = Timeouts {
+            queue_seconds,
+            start_seconds: 20,
+            run_seconds: 100,
+            grace_seconds: 1,
+        };
+        execution
+    };
+    let late = insert(&store, &with_queue_seconds(0, 50), 0);
+    let early = insert(&store, &with_queue_seconds(1, 10), 0);
+    let middle = insert(&store, &with_queue_seconds(2, 30), 0);
+    let due = |millis, limit| ready(store.due(at(millis), limit)).expect("it reads");
+    assert!(due(10_000, 9).is_empty());
+    assert_eq!(due(10_001, 9), [early.clone()]);
+    assert_eq!(
+        due(60_000, 9),
+        [early.clone(), middle.clone(), late.clone()]
+    );
+    assert_eq!(due(60_000, 2), [early.clone(), middle.clone()]);
+    // Each change sets the clock that runs then.
+    let taken = claim(&store, 5_000, 1, 1).remove(0);
+    assert_eq!(taken.id, late.id);
+    assert_eq!(due(25_000, 9), [early.clone(), taken.clone()]);
+    let taken = step(
+        &store,
+        &taken,
+        Observation::Started { at: at(6_000) },
+        6_000,
+    );
+    assert_eq!(due(105_999, 9), [early.clone(), middle.clone()]);
+    assert_eq!(due(106_000, 9), [early, middle, taken.clone()]);
+    finish(&store, &taken, 0, 7_000);
+    assert_eq!(due(200_000, 9).len(), 2);
+}
+
+#[test]
+fn unfinished_ones_with_a_job_come_in_pages_by_id() {
+    let store = memory();
+    let mut known = Vec::new();
+    for n in 0..5 {
+        let execution = insert(&store, &queued(n), 5);
+        if n != 1 {
+            let uid = format!("uid {n}");
+            known.push(step(&store, &execution, Observation::JobExists { uid }, n));
+        }
+    }
+    insert(&store, &queued(9), 5);
+    let page = |after, limit| ready(store.unfinished_dispatched(after, limit)).expect("it reads");
+    assert_eq!(page(None, 9), known);
+    assert_eq!(page(None, 2), known[..2]);
+    assert_eq!(page(Some(known[1].id), 2), known[2..]);
+    assert!(page(Some(known[3].id), 2).is_empty());
+    finish(&store, &known[0], 0, 20);
+    assert_eq!(page(None, 9), known[1..]);
+    assert!(page(None, 9).iter().all(|e| e.status != Status::Finished));
+}
+
+#[test]
+fn an_unreadable_row_does_not_stop_the_others() {
+    let store = memory();
+    let bad = insert(&store, &queued(0), 0);
+    let good = insert(&store, &queued(1), 0);
+    let change = format!(
+        "UPDATE payloads SET body = '{{}}' WHERE execution_id = '{}'",
+        bad.id
+    );
+    store
+        .sql()
+        .connection()
+        .execute_batch(&change)
+        .expect("it changes");
+    assert_eq!(ids(&claim(&store, 2, PLENTY, 9)), [good.id]);
+    // Alone, it is told.
+    step(
+        &store,
+        &get(&store, &good),
+        Observation::JobExists { uid: "u".into() },
+        3,
+    );
+    let alone = ready(store.claim_unconfirmed(at(90_000), at(99_000), 9));
+    assert!(
+        matches!(alone, Err(StoreError::Corrupt { .. })),
+        "{alone:?}"
+    );
+}

@@ -1,0 +1,140 @@
+//! Migrations: again, at once, and cheap.
+
+use std::cell::Cell;
+use std::sync::Barrier;
+use std::thread;
+
+use store::testing::{Sqlite, ready};
+use store::{Dialect, ExecutionStore, Rows, Sql, SqlError, Statement};
+
+use crate::support::*;
+
+#[test]
+fn migrating_again_changes_nothing_and_costs_one_read() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("db");
+    let execution = insert(&file(&path), &queued(0), PLENTY);
+    let store = ExecutionStore::new(Counting {
+        inner: Sqlite::open(&path),
+        calls: Cell::new(0),
+        busy: Cell::new(0),
+    });
+    ready(store.migrate()).expect("it migrates");
+    assert_eq!(store.sql().calls.get(), 1);
+    assert_eq!(get(&file(&path), &execution), execution);
+}
+
+#[test]
+fn the_file_is_in_wal_and_synchronous_stays_full() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = file(&folder.path().join("db"));
+    let connection = store.sql().connection();
+    let pragma = |name: &str| -> String {
+        let sql = format!("SELECT CAST({name} AS TEXT) FROM pragma_{name}");
+        connection
+            .query_row(&sql, [], |row| row.get(0))
+            .expect("it reads")
+    };
+    assert_eq!(pragma("journal_mode"), "wal");
+    assert_eq!(pragma("synchronous"), "2", "2 is FULL");
+}
+
+#[test]
+fn many_at_once_migrate_one_file() {
+    const PROCESSES: usize = 8;
+    const ROUNDS: usize = 10;
+    for round in 0..ROUNDS {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("db");
+        let barrier = Barrier::new(PROCESSES);
+        thread::scope(|scope| {
+            for n in 0..PROCESSES {
+                let (barrier, path) = (&barrier, &path);
+                scope.spawn(move || {
+                    let store = Store::new(Sqlite::open(path));
+                    barrier.wait();
+                    ready(store.migrate()).unwrap_or_else(|e| panic!("round {round}: {e:?}"));
+                    insert(&store, &queued(i64::try_from(n).expect("small")), PLENTY);
+                });
+            }
+        });
+        let connection = Sqlite::open(&path);
+        let count = |table: &str| -> usize {
+            let sql = format!("SELECT count(*) FROM {table}");
+            let connection = connection.connection();
+            connection
+                .query_row(&sql, [], |row| row.get(0))
+                .expect("it counts")
+        };
+        assert_eq!(count("executions"), PROCESSES);
+        assert_eq!(count("schema_migrations"), 1);
+    }
+}
+
+#[test]
+fn ping_needs_the_tables() {
+    let store = Store::new(Sqlite::memory());
+    ready(store.ping()).expect_err("there are none");
+    ready(store.migrate()).expect("it migrates");
+    ready(store.ping()).expect("they are there");
+}
+
+#[test]
+fn a_newer_schema_is_left_as_it_is() {
+    let store = memory();
+    let connection = store.sql().connection();
+    let newer = "INSERT INTO schema_migrations (version, name) VALUES (1000, 'later')";
+    connection.execute_batch(newer).expect("it inserts");
+    ready(store.migrate()).expect("it migrates");
+    insert(&store, &queued(0), PLENTY);
+}
+
+/// Counts calls, and is busy for so many of them.
+struct Counting {
+    inner: Sqlite,
+    calls: Cell<u32>,
+    busy: Cell<u32>,
+}
+
+impl Counting {
+    fn call(&self) -> Result<(), SqlError> {
+        self.calls.set(self.calls.get() + 1);
+        let busy = self.busy.get();
+        self.busy.set(busy.saturating_sub(1));
+        if busy > 0 {
+            return Err(SqlError::Busy("locked".into()));
+        }
+        Ok(())
+    }
+}
+
+impl Sql for Counting {
+    fn dialect(&self) -> Dialect {
+        self.inner.dialect()
+    }
+
+    async fn query(&self, statement: Statement) -> Result<Rows, SqlError> {
+        self.call()?;
+        self.inner.query(statement).await
+    }
+
+    async fn transaction(&self, statements: Vec<Statement>) -> Result<Option<Vec<Rows>>, SqlError> {
+        self.call()?;
+        self.inner.transaction(statements).await
+    }
+}
+
+#[test]
+fn a_busy_database_is_asked_a_few_times_and_then_said_to_be_busy() {
+    let store = ExecutionStore::new(Counting {
+        inner: memory().sql().clone(),
+        calls: Cell::new(0),
+        busy: Cell::new(2),
+    });
+    ready(store.set_state("k", "v")).expect("the third try does it");
+    assert_eq!(store.sql().calls.replace(0), 3);
+    store.sql().busy.set(3);
+    let error = ready(store.set_state("k", "v")).expect_err("it is busy");
+    assert!(error.is_transient(), "{error:?}");
+    assert_eq!(store.sql().calls.get(), 3);
+}

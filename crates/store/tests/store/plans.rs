@@ -1,0 +1,268 @@
+//! How SQLite answers each hot statement: by an index in the order asked for, never by a whole table.
+
+use std::cell::RefCell;
+
+use domain::transition::Observation;
+use domain::{Outcome, Reason, Status, transition};
+use store::testing::{Sqlite, ready};
+use store::{
+    Cursor, Dialect, ExecutionStore, Filter, Rows, Sql, SqlError, Statement, StoredLog, Value,
+};
+
+use crate::support::*;
+
+/// Keeps the statements that pass.
+struct Recorder {
+    inner: Sqlite,
+    seen: RefCell<Vec<Statement>>,
+}
+
+impl Sql for Recorder {
+    fn dialect(&self) -> Dialect {
+        self.inner.dialect()
+    }
+
+    async fn query(&self, statement: Statement) -> Result<Rows, SqlError> {
+        self.seen.borrow_mut().push(statement.clone());
+        self.inner.query(statement).await
+    }
+
+    async fn transaction(&self, statements: Vec<Statement>) -> Result<Option<Vec<Rows>>, SqlError> {
+        self.seen.borrow_mut().extend(statements.clone());
+        self.inner.transaction(statements).await
+    }
+}
+
+impl Recorder {
+    /// The steps of the plans of all statements seen since the last call.
+    fn plans(&self) -> Vec<String> {
+        let mut steps = Vec::new();
+        for mut statement in self.seen.take() {
+            statement.sql = format!("EXPLAIN QUERY PLAN {}", statement.sql).into();
+            let plan = ready(self.inner.query(statement)).expect("it explains");
+            for row in plan.rows {
+                let Some(Value::Text(detail)) = row.last() else {
+                    panic!("a step of a plan is text: {row:?}");
+                };
+                steps.push(detail.clone());
+            }
+        }
+        steps
+    }
+}
+
+const TABLES: [&str; 8] = [
+    "executions",
+    "payloads",
+    "logs",
+    "labels",
+    "first",
+    "other",
+    "leases",
+    "state",
+];
+
+/// The plans use these indexes, sort nothing, and read no table from end to end.
+#[track_caller]
+fn check(store: &ExecutionStore<Recorder>, indexes: &[&str]) {
+    let plans = store.sql().plans();
+    assert!(!plans.is_empty() || indexes.is_empty(), "no plans");
+    for step in &plans {
+        assert!(!step.contains("TEMP B-TREE"), "it sorts: {plans:#?}");
+        for table in TABLES {
+            let scans = step == &format!("SCAN {table}");
+            assert!(!scans, "it reads all of {table}: {plans:#?}");
+        }
+        // A whole index may be read only where it holds nothing but the answer, or is left at a LIMIT.
+        if step.starts_with("SCAN executions USING") {
+            let fitting = indexes.iter().any(|index| step.ends_with(index));
+            assert!(fitting, "it reads all of an index: {plans:#?}");
+        }
+    }
+    for index in indexes {
+        let used = plans.iter().any(|step| step.contains(index));
+        assert!(used, "{index} is not used: {plans:#?}");
+    }
+}
+
+fn recorded() -> ExecutionStore<Recorder> {
+    let store = memory();
+    ExecutionStore::new(Recorder {
+        inner: store.sql().clone(),
+        seen: RefCell::default(),
+    })
+}
+
+#[test]
+fn one_execution_costs_the_same_however_many_there_are() {
+    let store = recorded();
+    let mut execution = queued(0);
+    execution.labels.insert("a".into(), "1".into());
+    let asked = submission(&execution);
+    ready(store.insert(&execution, &asked, Some("k"), 5, at(9))).expect("it inserts");
+    check(
+        &store,
+        &[
+            "COVERING INDEX executions_dispatched",
+            "COVERING INDEX executions_queue",
+        ],
+    );
+    ready(store.insert(&queued(1), &asked, Some("k"), 5, at(9))).expect("it answers");
+    check(
+        &store,
+        &[
+            "executions_idempotency_key",
+            "COVERING INDEX executions_dispatched",
+        ],
+    );
+    let dispatched = ready(store.get(execution.id))
+        .expect("it reads")
+        .expect("it is there");
+    ready(store.submission(execution.id)).expect("it reads");
+    let event = Observation::JobExists { uid: "u".into() };
+    let next = transition(&dispatched, &event, at(1)).expect("it changes");
+    assert_eq!(
+        ready(store.update(&next)).expect("it writes"),
+        store::Written::Updated
+    );
+    assert_eq!(
+        ready(store.update(&next)).expect("it answers"),
+        store::Written::Stale
+    );
+    let end = ended(&next, 0, 2);
+    let log = StoredLog::default();
+    assert_eq!(
+        ready(store.finish(&end, &log)).expect("it writes"),
+        store::Written::Updated
+    );
+    ready(store.log(execution.id)).expect("it reads");
+    ready(store.release_claim(execution.id)).expect("it writes");
+    check(&store, &[]);
+}
+
+#[test]
+fn the_number_of_statements_is_as_small_as_it_can_be() {
+    let store = recorded();
+    let count = |expected: usize| assert_eq!(store.sql().seen.take().len(), expected);
+    let execution = queued(0);
+    ready(store.insert(&execution, &submission(&execution), None, 0, at(9))).expect("it inserts");
+    count(2);
+    ready(store.claim_queued(at(1), at(9), 5, 5)).expect("it claims");
+    count(2);
+    ready(store.claim_queued(at(1), at(9), 5, 5)).expect("it claims");
+    count(1);
+    ready(store.claim_unconfirmed(at(1), at(9), 5)).expect("it claims");
+    count(1);
+    let execution = ready(store.get(execution.id))
+        .expect("it reads")
+        .expect("it is there");
+    count(1);
+    let event = Observation::JobExists { uid: "u".into() };
+    let next = transition(&execution, &event, at(1)).expect("it changes");
+    assert_eq!(
+        ready(store.update(&next)).expect("it writes"),
+        store::Written::Updated
+    );
+    count(1);
+    let end = ended(&next, 0, 2);
+    let log = StoredLog::default();
+    assert_eq!(
+        ready(store.finish(&end, &log)).expect("it writes"),
+        store::Written::Updated
+    );
+    count(2);
+}
+
+#[test]
+fn the_reconcilers_statements_cost_what_they_answer() {
+    let store = recorded();
+    let execution = queued(0);
+    ready(store.insert(&execution, &submission(&execution), None, 0, at(9))).expect("it inserts");
+    store.sql().seen.take();
+    ready(store.queue_position(&execution)).expect("it counts");
+    check(
+        &store,
+        &["executions_queue (status=? AND dispatched_at=? AND (created_at,id)<(?,?))"],
+    );
+    ready(store.claim_queued(at(1), at(9), 5, 5)).expect("it claims");
+    check(
+        &store,
+        &["executions_queue", "COVERING INDEX executions_dispatched"],
+    );
+    ready(store.claim_unconfirmed(at(10), at(19), 5)).expect("it claims");
+    check(&store, &["executions_unconfirmed (claim_until<?)"]);
+    ready(store.due(at(1), 5)).expect("it reads");
+    check(&store, &["executions_deadline (deadline_at<?)"]);
+    ready(store.unfinished_dispatched(None, 5)).expect("it reads");
+    check(&store, &["executions_dispatched (id>?)"]);
+    ready(store.acquire_lease("tick", "a", at(0), at(9))).expect("it answers");
+    ready(store.lease("tick")).expect("it reads");
+    ready(store.release_lease("tick", "a")).expect("it writes");
+    ready(store.set_state("k", "v")).expect("it writes");
+    ready(store.get_state("k")).expect("it reads");
+    check(&store, &[]);
+}
+
+#[test]
+fn each_list_is_read_from_an_index_in_its_order() {
+    let store = recorded();
+    let none = Filter::default;
+    let label = |name: &str| (name.to_owned(), "1".to_owned());
+    let cases = [
+        (none(), "executions_created"),
+        (
+            Filter {
+                created_after: Some(at(0)),
+                created_before: Some(at(9)),
+                ..none()
+            },
+            "executions_created",
+        ),
+        (
+            Filter {
+                status: Some(Status::Running),
+                ..none()
+            },
+            "executions_status (status=?",
+        ),
+        (
+            Filter {
+                outcome: Some(Outcome::Failed),
+                ..none()
+            },
+            "executions_outcome (outcome=?",
+        ),
+        (
+            Filter {
+                reason: Some(Reason::Lost),
+                ..none()
+            },
+            "executions_reason (reason=?",
+        ),
+        (
+            Filter {
+                labels: vec![label("a")],
+                ..none()
+            },
+            "labels_value (name=? AND value=?",
+        ),
+        (
+            Filter {
+                labels: vec![label("a"), label("b")],
+                status: Some(Status::Queued),
+                ..none()
+            },
+            "labels_value (name=? AND value=?",
+        ),
+    ];
+    let cursor = Cursor {
+        created_at: at(5),
+        id: id(5, 5),
+    };
+    for (filter, index) in cases {
+        for after in [None, Some(cursor)] {
+            ready(store.list(&filter, 50, after)).expect("it reads");
+            check(&store, &[index]);
+        }
+    }
+}
