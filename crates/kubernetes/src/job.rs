@@ -51,6 +51,9 @@ const READ_ONLY_EXECUTABLE: i32 = 0o555;
 /// cluster does: far longer than any outage of ours, since a Job that goes early takes its log along.
 const TTL_AFTER_FINISHED_SECONDS: i32 = 7 * 24 * 3600;
 
+/// The longest deadline of a pod that the API takes, in seconds.
+const POD_DEADLINE_LIMIT_SECONDS: u64 = i32::MAX as u64;
+
 /// The longest name or value of a label, in characters.
 const LABEL_LIMIT: usize = 63;
 
@@ -175,7 +178,10 @@ fn pod_spec(spec: &RunSpec, command: Command) -> PodSpec {
         containers: vec![container(spec, command)],
         restart_policy: Some("Never".to_owned()),
         // On the pod, not on the Job: the Job's own deadline would delete the pod, and with it the log.
-        active_deadline_seconds: Some(i64::try_from(spec.pod_deadline_seconds).unwrap_or(i64::MAX)),
+        active_deadline_seconds: Some(
+            spec.pod_deadline_seconds
+                .clamp(1, POD_DEADLINE_LIMIT_SECONDS) as i64,
+        ),
         termination_grace_period_seconds: Some(spec.grace_seconds.into()),
         automount_service_account_token: Some(false),
         // Else each Service of the namespace would be in the script's environment.

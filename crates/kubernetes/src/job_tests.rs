@@ -1,1 +1,326 @@
-//! Jobs as JSON.
+//! Jobs and ConfigMaps as the JSON that the API server gets.
+
+use serde_json::{Value, json};
+
+use super::*;
+
+const ID: &str = "01890a5d-ac96-774b-bcce-b302099a8057";
+
+fn spec(script: &str) -> RunSpec {
+    RunSpec {
+        id: Uuid::parse_str(ID).expect("an id"),
+        spec_digest: "d1".to_owned(),
+        image: "busybox:1.36".to_owned(),
+        script: script.to_owned(),
+        cpu: Some("250m".to_owned()),
+        memory: Some("128Mi".to_owned()),
+        grace_seconds: 10,
+        pod_deadline_seconds: 1000,
+        ..RunSpec::default()
+    }
+}
+
+fn value(object: &impl serde::Serialize) -> Value {
+    serde_json::to_value(object).expect("JSON")
+}
+
+/// The Job, its container and its ConfigMaps, as JSON.
+fn made(spec: &RunSpec) -> (Value, Value, Vec<Value>) {
+    let payload = payload(spec);
+    let job = value(&payload.job);
+    let container = job["spec"]["template"]["spec"]["containers"][0].clone();
+    (
+        job,
+        container,
+        payload.config_maps.iter().map(value).collect(),
+    )
+}
+
+#[test]
+fn a_plain_script_is_all_in_the_job() {
+    let metadata = json!({
+        "labels": {"app.kubernetes.io/managed-by": "executor", "executor.dev/execution": ID},
+        "annotations": {"executor.dev/spec-digest": "d1"},
+    });
+    let mut named = metadata.clone();
+    named["name"] = json!(format!("x-{ID}"));
+    let (job, _, config_maps) = made(&spec("echo About to fail; exit 42"));
+    assert_eq!(
+        job,
+        json!({
+            "apiVersion": "batch/v1",
+            "kind": "Job",
+            "metadata": named,
+            "spec": {
+                "parallelism": 1,
+                "completions": 1,
+                "backoffLimit": 0,
+                "ttlSecondsAfterFinished": 604_800,
+                "template": {
+                    "metadata": metadata,
+                    "spec": {
+                        "restartPolicy": "Never",
+                        "activeDeadlineSeconds": 1000,
+                        "terminationGracePeriodSeconds": 10,
+                        "automountServiceAccountToken": false,
+                        "enableServiceLinks": false,
+                        "shareProcessNamespace": true,
+                        "volumes": [{"name": "workspace", "emptyDir": {}}],
+                        "containers": [{
+                            "name": "script",
+                            "image": "busybox:1.36",
+                            "imagePullPolicy": "IfNotPresent",
+                            "command": ["/bin/sh", "-c", "echo About to fail; exit 42", "script"],
+                            "workingDir": "/workspace",
+                            "resources": {
+                                "requests": {"cpu": "250m", "memory": "128Mi"},
+                                "limits": {"cpu": "250m", "memory": "128Mi"},
+                            },
+                            "terminationMessagePolicy": "FallbackToLogsOnError",
+                            "volumeMounts": [{"name": "workspace", "mountPath": "/workspace"}],
+                        }],
+                    },
+                },
+            },
+        })
+    );
+    assert!(config_maps.is_empty());
+}
+
+#[test]
+fn a_script_with_a_shebang_is_a_file_that_is_run() {
+    let spec = RunSpec {
+        args: vec!["-v".to_owned()],
+        ..spec("#!/usr/bin/env python3\nprint(1)\n")
+    };
+    let (job, container, config_maps) = made(&spec);
+    assert_eq!(job["spec"]["suspend"], json!(true));
+    assert_eq!(container["command"], json!(["/executor/script", "-v"]));
+    assert_eq!(
+        container["volumeMounts"][1],
+        json!({"name": "script", "mountPath": "/executor", "readOnly": true})
+    );
+    assert_eq!(
+        job["spec"]["template"]["spec"]["volumes"][1],
+        json!({"name": "script", "configMap": {"name": format!("x-{ID}-script"), "defaultMode": 0o555}})
+    );
+    assert_eq!(config_maps.len(), 1);
+    assert_eq!(
+        config_maps[0],
+        json!({
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": {
+                "name": format!("x-{ID}-script"),
+                "labels": {"app.kubernetes.io/managed-by": "executor", "executor.dev/execution": ID},
+                "annotations": {"executor.dev/spec-digest": "d1"},
+            },
+            "immutable": true,
+            "data": {"script": "#!/usr/bin/env python3\nprint(1)\n"},
+        })
+    );
+}
+
+#[test]
+fn an_interpreter_gets_the_file_and_the_arguments() {
+    let interpreter = Some(vec!["python3".to_owned(), "-u".to_owned()]);
+    let spec = RunSpec {
+        interpreter,
+        args: vec!["a b".to_owned()],
+        ..spec("#!/bin/false\nprint(1)")
+    };
+    let (_, container, config_maps) = made(&spec);
+    assert_eq!(
+        container["command"],
+        json!(["python3", "-u", "/executor/script", "a b"])
+    );
+    assert_eq!(config_maps.len(), 1);
+}
+
+#[test]
+fn only_what_sh_takes_as_an_argument_is_inline() {
+    let long = "#".repeat(INLINE_SCRIPT_LIMIT_BYTES);
+    for (script, inline) in [
+        ("true", true),
+        (" -x", true),
+        (long.as_str(), true),
+        (&format!("{long}#"), false),
+        ("-x", false),
+        ("+x", false),
+        ("echo \0", false),
+    ] {
+        let (job, container, config_maps) = made(&spec(script));
+        let command = if inline {
+            json!(["/bin/sh", "-c", script, "script"])
+        } else {
+            json!(["/bin/sh", "/executor/script"])
+        };
+        assert_eq!(container["command"], command);
+        assert_eq!(config_maps.is_empty(), inline);
+        assert_eq!(job["spec"]["suspend"].is_null(), inline);
+    }
+}
+
+#[test]
+fn nothing_in_a_script_an_argument_or_a_value_is_expanded() {
+    let env = BTreeMap::from([
+        ("HOME".to_owned(), "$(PATH) $$ $".to_owned()),
+        ("EMPTY".to_owned(), String::new()),
+    ]);
+    let spec = RunSpec {
+        env,
+        args: vec!["$(HOME)".to_owned()],
+        ..spec("echo $$ $(date) $$(x)")
+    };
+    let (_, container, _) = made(&spec);
+    assert_eq!(
+        container["command"],
+        json!([
+            "/bin/sh",
+            "-c",
+            "echo $$$$ $$(date) $$$$(x)",
+            "script",
+            "$$(HOME)"
+        ])
+    );
+    assert_eq!(
+        container["env"],
+        json!([{"name": "EMPTY", "value": ""}, {"name": "HOME", "value": "$$(PATH) $$$$ $$"}])
+    );
+    let (_, _, config_maps) = made(&RunSpec {
+        interpreter: Some(vec!["sh".to_owned()]),
+        ..spec
+    });
+    assert_eq!(
+        config_maps[0]["data"]["script"], "echo $$ $(date) $$(x)",
+        "files are not expanded"
+    );
+}
+
+#[test]
+fn values_of_secrets_are_named_not_copied() {
+    let from = SecretKey {
+        secret: "db".to_owned(),
+        key: "password".to_owned(),
+    };
+    let spec = RunSpec {
+        secret_env: BTreeMap::from([("PASSWORD".to_owned(), from)]),
+        ..spec("true")
+    };
+    let (_, container, _) = made(&spec);
+    let reference = json!({"secretKeyRef": {"name": "db", "key": "password"}});
+    assert_eq!(
+        container["env"],
+        json!([{"name": "PASSWORD", "valueFrom": reference}])
+    );
+}
+
+#[test]
+fn files_are_mounted_one_by_one() {
+    let files = [
+        ("a/b c.txt", b"text\twith \"quotes\"\r\n".to_vec()),
+        ("z.bin", vec![0xff, 0]),
+        ("é$(A)", b"\x1b[0m".to_vec()),
+    ];
+    let files = files.map(|(path, bytes)| (path.to_owned(), bytes)).into();
+    let (job, container, config_maps) = made(&RunSpec {
+        files,
+        ..spec("true")
+    });
+    let mount = |key: &str, path: &str| json!({"name": "files", "mountPath": path, "subPath": key, "readOnly": true});
+    assert_eq!(
+        container["volumeMounts"],
+        json!([
+            {"name": "workspace", "mountPath": "/workspace"},
+            mount("f0", "/workspace/a/b c.txt"),
+            mount("f1", "/workspace/z.bin"),
+            mount("f2", "/workspace/é$(A)"),
+        ])
+    );
+    assert_eq!(job["spec"]["suspend"], json!(true));
+    assert_eq!(config_maps.len(), 1);
+    assert_eq!(
+        config_maps[0]["metadata"]["name"],
+        json!(format!("x-{ID}-files"))
+    );
+    assert_eq!(
+        config_maps[0]["data"],
+        json!({"f0": "text\twith \"quotes\"\r\n"})
+    );
+    assert_eq!(
+        config_maps[0]["binaryData"],
+        json!({"f1": "/wA=", "f2": "G1swbQ=="})
+    );
+}
+
+#[test]
+fn what_belongs_to_a_job_goes_with_it() {
+    let files = BTreeMap::from([("f".to_owned(), Vec::new())]);
+    let payload = payload(&RunSpec {
+        files,
+        ..spec("#!/bin/sh")
+    })
+    .with_owner("u1");
+    assert_eq!(payload.config_maps.len(), 2);
+    for config_map in &payload.config_maps {
+        assert_eq!(
+            value(config_map)["metadata"]["ownerReferences"],
+            json!([{"apiVersion": "batch/v1", "kind": "Job", "name": format!("x-{ID}"), "uid": "u1"}])
+        );
+    }
+}
+
+#[test]
+fn the_largest_script_fits_into_one_request_whatever_its_bytes() {
+    // The API server takes bodies up to 3 MiB.
+    for character in ["\u{1}", "\"", "a", "\u{7f}", "é"] {
+        let script = character.repeat((1 << 20) / character.len());
+        let payload = payload(&RunSpec {
+            interpreter: Some(vec!["sh".to_owned()]),
+            ..spec(&script)
+        });
+        let body = serde_json::to_vec(&payload.config_maps[0]).expect("JSON");
+        assert!(body.len() < (5 << 20) / 2, "{character:?}: {}", body.len());
+    }
+}
+
+#[test]
+fn labels_that_kubernetes_does_not_take_go_hashed() {
+    let hash = |text: &str| label_text(text, true);
+    for fine in ["a", "team-1", "A.b_C", &"x".repeat(63), ""] {
+        assert_eq!(hash(fine), fine);
+    }
+    for other in ["-a", "a-", "a b", "é", "a/b", &"x".repeat(64)] {
+        let hashed = hash(other);
+        assert!(
+            hashed.starts_with("sha256-") && hashed.len() <= LABEL_LIMIT,
+            "{hashed}"
+        );
+        assert_eq!(hash(&hashed), hashed);
+    }
+    assert_ne!(hash("a b"), hash("a  b"));
+    assert_ne!(label_text("", false), "", "a name is never empty");
+    let labels = BTreeMap::from([("team".to_owned(), "a b".to_owned())]);
+    let (job, ..) = made(&RunSpec {
+        labels,
+        ..spec("true")
+    });
+    for metadata in [&job["metadata"], &job["spec"]["template"]["metadata"]] {
+        assert_eq!(
+            metadata["labels"]["label.executor.dev/team"],
+            json!(hash("a b"))
+        );
+    }
+}
+
+#[test]
+fn a_deadline_is_kept_within_what_the_api_takes() {
+    let (job, ..) = made(&RunSpec {
+        pod_deadline_seconds: u64::MAX,
+        ..spec("true")
+    });
+    assert_eq!(
+        job["spec"]["template"]["spec"]["activeDeadlineSeconds"],
+        json!(i32::MAX)
+    );
+}

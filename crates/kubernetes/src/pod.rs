@@ -9,9 +9,6 @@ use uuid::Uuid;
 use crate::job::{CONTAINER_NAME, LABEL_EXECUTION};
 use crate::wire;
 
-/// The label by which the Job controller names the Job of a pod, and the one of clusters before 1.27.
-const LABELS_JOB_NAME: [&str; 2] = ["batch.kubernetes.io/job-name", "job-name"];
-
 /// A Pod as last seen.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PodObservation {
@@ -23,6 +20,8 @@ pub struct PodObservation {
     pub resource_version: String,
     /// The Job that it belongs to.
     pub job_name: Option<String>,
+    /// That Job's uid.
+    pub job_uid: Option<String>,
     /// The execution that its label names; none on a pod that is not ours.
     pub execution_id: Option<Uuid>,
     /// `Pending`, `Running`, `Succeeded`, `Failed` or `Unknown`.
@@ -77,7 +76,10 @@ pub struct Terminated {
 
 impl From<wire::Pod> for PodObservation {
     fn from(pod: wire::Pod) -> Self {
-        let (metadata, status) = (pod.metadata, pod.status);
+        let (mut metadata, status) = (pod.metadata, pod.status);
+        let owners = metadata.owner_references.take().unwrap_or_default();
+        let job = owners.into_iter().find(|owner| owner.kind == "Job");
+        let (job_name, job_uid) = job.map(|owner| (owner.name, owner.uid)).unzip();
         let mut conditions = status.conditions.unwrap_or_default();
         let scheduled = conditions.iter_mut().find(|c| c.r#type == "PodScheduled");
         let (scheduled, unschedulable) = match scheduled {
@@ -97,10 +99,8 @@ impl From<wire::Pod> for PodObservation {
             .map(|container| container.state)
             .unwrap_or_default();
         Self {
-            job_name: LABELS_JOB_NAME
-                .iter()
-                .find_map(|label| metadata.label(label))
-                .map(str::to_owned),
+            job_name,
+            job_uid,
             execution_id: metadata
                 .label(LABEL_EXECUTION)
                 .and_then(|id| Uuid::parse_str(id).ok()),
@@ -163,7 +163,7 @@ mod tests {
     fn observe(status: &str) -> PodObservation {
         let json = format!(
             r#"{{"metadata":{{"name":"x-1-abcde","uid":"u","resourceVersion":"7","labels":{{"executor.dev/execution":"{ID}",
-                "batch.kubernetes.io/job-name":"x-1","job-name":"x-1"}},"ownerReferences":[{{"kind":"Job"}}]}},
+                "job-name":"x-1"}},"ownerReferences":[{{"kind":"Job","name":"x-1","uid":"j1","controller":true}}]}},
                "spec":{{"nodeName":"n1","containers":[{{"name":"script"}}]}},"status":{status}}}"#
         );
         serde_json::from_str::<wire::Pod>(&json)
@@ -183,8 +183,8 @@ mod tests {
     fn a_new_pod_says_little() {
         let pod = observe(r#"{"phase":"Pending"}"#);
         assert_eq!(
-            (pod.job_name.as_deref(), pod.node.as_deref()),
-            (Some("x-1"), Some("n1"))
+            (pod.job_name.as_deref(), pod.job_uid.as_deref()),
+            (Some("x-1"), Some("j1"))
         );
         assert_eq!(
             pod.execution_id.map(|id| id.to_string()).as_deref(),
@@ -199,6 +199,7 @@ mod tests {
             ),
             (None, None, None, None)
         );
+        assert_eq!(pod.node.as_deref(), Some("n1"));
         assert!(!pod.deleted);
     }
 

@@ -15,6 +15,15 @@ pub struct Metadata {
     pub deletion_timestamp: Option<Timestamp>,
     pub labels: Option<BTreeMap<String, String>>,
     pub annotations: Option<BTreeMap<String, String>>,
+    pub owner_references: Option<Vec<Owner>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Owner {
+    pub kind: String,
+    pub name: String,
+    pub uid: String,
 }
 
 impl Metadata {
