@@ -71,10 +71,10 @@ impl Process {
             });
             match url {
                 Some(url) => Some(Ok(url)),
-                None => match self.child.try_wait().expect("a child can be waited for") {
-                    Some(status) => Some(Err(status)),
-                    None => None,
-                },
+                None => {
+                    let status = self.child.try_wait().expect("a child can be waited for");
+                    status.map(Err)
+                }
             }
         });
         match found {

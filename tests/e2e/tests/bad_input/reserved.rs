@@ -1,0 +1,91 @@
+//! What the contract has and this version has not is refused by its name, not ignored.
+
+use serde_json::{Value, json};
+
+use crate::http::NOBODY;
+use crate::{check_problem, finish, shared};
+
+/// Any of these, as long as the feature is named: it depends on whether a field, a route or a kind
+/// of answer is missing.
+const REFUSED: &[u16] = &[400, 404, 405, 406, 422, 501];
+
+/// A request, and the feature that must be named.
+pub struct Case {
+    method: &'static str,
+    path: String,
+    headers: Vec<(&'static str, &'static str)>,
+    body: Option<Value>,
+    feature: &'static str,
+}
+
+/// The table.
+pub fn cases() -> Vec<Case> {
+    let mut cases = Vec::new();
+    let fields = [
+        ("retry", json!({ "limit": 3 })),
+        ("priority", json!(5)),
+        ("webhook", json!({ "url": "https://example.org/hook" })),
+        ("secretEnv", json!({ "A": { "secret": "s", "key": "k" } })),
+        ("ttlSeconds", json!(3600)),
+    ];
+    for (feature, value) in fields {
+        let mut body = json!({ "script": "echo never" });
+        body[feature] = value;
+        cases.push(Case {
+            method: "POST",
+            path: "/executions".to_owned(),
+            headers: Vec::new(),
+            body: Some(body),
+            feature,
+        });
+    }
+    let one = format!("/executions/{NOBODY}");
+    let routes = [
+        ("POST", format!("{one}/cancel"), "cancel"),
+        ("DELETE", one.clone(), "DELETE"),
+        ("POST", "/executions:batch".to_owned(), "batch"),
+        ("POST", "/executions?dryRun=true".to_owned(), "dryRun"),
+        ("GET", format!("{one}/events"), "events"),
+        ("GET", format!("{one}/deliveries"), "deliveries"),
+    ];
+    for (method, path, feature) in routes {
+        let body = (method == "POST").then(|| json!({ "script": "echo never" }));
+        cases.push(Case {
+            method,
+            path,
+            headers: Vec::new(),
+            body,
+            feature,
+        });
+    }
+    cases.push(Case {
+        method: "GET",
+        path: format!("{one}/logs"),
+        headers: vec![("accept", "text/event-stream")],
+        body: None,
+        feature: "event-stream",
+    });
+    cases
+}
+
+#[test]
+fn reserved_features_are_refused_by_name() {
+    let stack = shared();
+    let client = stack.client();
+    let cases = cases();
+    let mut wrong = Vec::new();
+    for case in &cases {
+        let body = case.body.as_ref().map(|body| body.to_string().into_bytes());
+        let checked = match client.send(case.method, &case.path, &case.headers, body.as_deref()) {
+            Ok(answer) => check_problem(&answer, REFUSED, &[case.feature]),
+            Err(e) => Err(e.to_string()),
+        };
+        if let Err(e) = checked {
+            wrong.push(format!(
+                "{} {} ({}): {e}",
+                case.method, case.path, case.feature
+            ));
+        }
+    }
+    finish("reserved features", cases.len(), &wrong);
+}
