@@ -40,7 +40,7 @@ require_go() {
 # never taken for a finished one.
 build_programs() {
     if programs_are_built; then
-        return
+        return 0
     fi
     require_go
     local started=$SECONDS aside=$BIN.building

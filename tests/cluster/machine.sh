@@ -45,7 +45,7 @@ install_packages() {
     local packages
     mapfile -t packages < <(missing_packages | sort -u)
     if [[ ${#packages[@]} == 0 ]]; then
-        return
+        return 0
     fi
     command -v apt-get >/dev/null ||
         fail "missing: ${packages[*]} (Debian's package names), and there is no apt-get to install them"

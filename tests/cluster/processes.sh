@@ -62,7 +62,8 @@ kill_ours() {
     while true; do
         mapfile -t pids < <(our_pids)
         if [[ ${#pids[@]} == 0 ]]; then
-            return
+            # With its number: in a trap, a bare `return` answers with the status from before the trap.
+            return 0
         fi
         ((SECONDS < deadline)) || fail "these processes of the cluster do not die: ${pids[*]}"
         kill -KILL "${pids[@]}" 2>/dev/null || true
@@ -82,14 +83,15 @@ remove_cgroups() {
     done < <(all_cgroup_hierarchies)
 }
 
-# start NAME COMMAND...: in the background, in our cgroup, with a pid file and a log.
+# start NAME COMMAND...: in the background, in our cgroup, with a pid file and a log, and with an
+# environment of its own: the user's proxies, for one, are none of the cluster's business.
 start() {
     local name=$1 pid_file=$STATE/pids/$1
     shift
     rm -f "$pid_file"
     # `exec` down to the program keeps the pid; descriptor 9 is the lock of this script.
     # shellcheck disable=SC2016 # expanded by the inner shell
-    setsid bash -c 'echo $$ >"$1/cgroup.procs" && echo $$ >"$2.new" && mv "$2.new" "$2" && shift 2 && exec "$@"' \
+    env -i PATH="$PATH" HOME=/run setsid bash -c 'echo $$ >"$1/cgroup.procs" && echo $$ >"$2.new" && mv "$2.new" "$2" && shift 2 && exec "$@"' \
         start "$HOLDING/$CLUSTER_ID/programs" "$pid_file" "$@" \
         </dev/null >>"$STATE/logs/$name.log" 2>&1 9>&- &
     disown
@@ -118,25 +120,41 @@ kill_program() {
     local name=$1 pid
     if pid=$(pid_of "$name"); then
         kill -KILL "$pid"
-        wait_until "$STOP_LIMIT_SECONDS" "the end of $name" "$name" program_is_gone "$name"
+        rm -f "$STATE/pids/$name"
+        wait_until "$STOP_LIMIT_SECONDS" "the end of $name" "$name" test ! -e "/proc/$pid/exe"
     fi
     rm -f "$STATE/pids/$name"
 }
 
-program_is_gone() {
-    ! pid_of "$1" >/dev/null
-}
-
-# wait_until SECONDS WHAT LOG COMMAND...: until the command succeeds; else fails, showing the log's end.
+# wait_until SECONDS WHAT PROGRAM COMMAND...: until the command succeeds; fails after the limit or when
+# the program it depends on has ended, showing the end of that program's log.
 wait_until() {
-    local limit=$1 what=$2 log=$STATE/logs/$3.log
+    local limit=$1 what=$2 program=$3
     local deadline=$((SECONDS + limit))
     shift 3
-    until "$@" >/dev/null 2>&1; do
+    # In a subshell, so that no signal's trap runs with its output sent away.
+    until ("$@") >/dev/null 2>&1; do
+        if has_ended "$program"; then
+            show_log "$program"
+            fail "$program ended by itself; waited for $what"
+        fi
         if ((SECONDS >= deadline)); then
-            { echo "--- the end of $log"; tail -n 15 "$log"; echo "---"; } >&2 2>/dev/null || true
+            show_log "$program"
             fail "waited $limit s in vain for $what"
         fi
         sleep 0.05
     done
+}
+
+has_ended() {
+    local pid
+    pid=$(cat "$STATE/pids/$1" 2>/dev/null) && [[ ! -e /proc/$pid ]]
+}
+
+show_log() {
+    {
+        echo "--- the end of $STATE/logs/$1.log"
+        tail -n 15 "$STATE/logs/$1.log"
+        echo "---"
+    } >&2 || true
 }
