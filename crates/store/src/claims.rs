@@ -10,14 +10,17 @@ use domain::{Execution, ExecutionId, Submission, transition};
 use jiff::Timestamp;
 
 use crate::rows::{COLUMNS, Reader, changing_columns, count, execution, micros, readable};
-use crate::sql::{Sql, Statement, Value};
-use crate::{ExecutionStore, StoreError, payload};
+use crate::sql::{Builder, Sql, Statement, Value};
+use crate::{ExecutionStore, StoreError};
 
 /// In the queue. The text is that of a partial index, which is used for just this text.
 pub(crate) const QUEUED: &str = "status = 'QUEUED' AND dispatched_at IS NULL";
 
 /// Counts against the limit of executions running at once. The text is that of a partial index.
 pub(crate) const DISPATCHED: &str = "dispatched_at IS NOT NULL AND status <> 'FINISHED'";
+
+/// The submission of the row that a statement returns.
+const BODY: &str = "(SELECT body FROM payloads WHERE execution_id = executions.id)";
 
 /// At most this many are claimed in one call, since each comes with its script and files, about
 /// 2 MiB at most, and the host limits an answer (Spin: 128 MiB).
@@ -58,16 +61,14 @@ impl<S: Sql> ExecutionStore<S> {
         let answer = self
             .query(self.dispatch(&next, claim_until, max_running))
             .await?;
-        let mut bodies = HashMap::new();
-        for row in answer.rows {
+        let mut next: HashMap<String, Execution> =
+            next.into_iter().map(|e| (e.id.to_string(), e)).collect();
+        in_order(readable(answer.rows.into_iter().filter_map(|row| {
             let mut reader = Reader::new("payloads", row);
-            bodies.insert(reader.text("execution_id")?, reader.text("body")?);
-        }
-        readable(next.into_iter().filter_map(|execution| {
-            let id = execution.id.to_string();
-            let body = bodies.get(&id)?;
-            Some(payload::decode(&id, body).map(|submission| (execution, submission)))
-        }))
+            let id = reader.text("execution_id");
+            let execution = next.remove(&id.ok()?)?;
+            Some(reader.submission(execution.id).map(|s| (execution, s)))
+        })))
     }
 
     /// The oldest in the queue, no more than there is room for now.
@@ -80,11 +81,9 @@ impl<S: Sql> ExecutionStore<S> {
         let statement = self
             .build("SELECT ")
             .text(COLUMNS)
-            .text(", (SELECT count(*) FROM (SELECT 1 FROM executions WHERE ")
-            .text(DISPATCHED)
-            .text(" LIMIT ")
-            .bind(max_running)
-            .text(") AS counted) AS running FROM executions WHERE ")
+            .text(", ")
+            .running(max_running)
+            .text(" AS running FROM executions WHERE ")
             .text(QUEUED)
             .text(" AND not_before <= ")
             .bind(micros(now))
@@ -135,14 +134,10 @@ impl<S: Sql> ExecutionStore<S> {
                  AND taken.column1 <= ",
             )
             .bind(max_running)
-            .text(" - (SELECT count(*) FROM (SELECT 1 FROM executions WHERE ")
-            .text(DISPATCHED)
-            .text(" LIMIT ")
-            .bind(max_running)
-            .text(
-                ") AS counted) RETURNING id, \
-                 (SELECT body FROM payloads WHERE execution_id = executions.id)",
-            )
+            .text(" - ")
+            .running(max_running)
+            .text(" RETURNING id, ")
+            .text(BODY)
             .statement()
     }
 
@@ -169,19 +164,16 @@ impl<S: Sql> ExecutionStore<S> {
             .bind(limit.min(MAX_CLAIMS))
             .text(") RETURNING ")
             .text(COLUMNS)
-            .text(", (SELECT body FROM payloads WHERE execution_id = executions.id)")
+            .text(", ")
+            .text(BODY)
             .statement();
         let rows = self.query(statement).await?.rows.into_iter();
-        let mut claimed = readable(rows.map(|row| {
+        in_order(readable(rows.map(|row| {
             let mut reader = Reader::new("executions", row);
             let execution = reader.execution()?;
-            let body = reader.text("body")?;
-            let submission = payload::decode(&execution.id.to_string(), &body)?;
+            let submission = reader.submission(execution.id)?;
             Ok((execution, submission))
-        }))?;
-        // RETURNING gives rows in no particular order.
-        claimed.sort_by_key(|(execution, _)| (execution.created_at, execution.id));
-        Ok(claimed)
+        })))
     }
 
     /// Ends a claim before its time, so that the next [`claim_unconfirmed`](Self::claim_unconfirmed)
@@ -227,5 +219,25 @@ impl<S: Sql> ExecutionStore<S> {
             .bind(limit.min(MAX_ROWS))
             .statement();
         readable(self.query(statement).await?.rows.into_iter().map(execution))
+    }
+}
+
+/// Oldest first: RETURNING gives rows in no particular order.
+fn in_order(
+    claimed: Result<Vec<(Execution, Submission)>, StoreError>,
+) -> Result<Vec<(Execution, Submission)>, StoreError> {
+    let mut claimed = claimed?;
+    claimed.sort_by_key(|(execution, _)| (execution.created_at, execution.id));
+    Ok(claimed)
+}
+
+impl Builder {
+    /// How many are dispatched and unfinished. Counts no further than it must.
+    pub(crate) fn running(self, max_running: u32) -> Self {
+        self.text("(SELECT count(*) FROM (SELECT 1 FROM executions WHERE ")
+            .text(DISPATCHED)
+            .text(" LIMIT ")
+            .bind(max_running)
+            .text(") AS running)")
     }
 }

@@ -4,7 +4,7 @@ use domain::transition::Observation;
 use domain::{Execution, ExecutionId, LogSummary, Status, Submission, transition};
 use jiff::Timestamp;
 
-use crate::claims::{DISPATCHED, QUEUED};
+use crate::claims::QUEUED;
 use crate::rows::{
     COLUMNS, Column, Reader, changing_columns, count, execution, fixed_columns, micros,
     whole_micros,
@@ -148,7 +148,9 @@ impl<S: Sql> ExecutionStore<S> {
         );
         pairs.push(("claim_until", micros(claim_until).into(), 0_i64.into()));
         self.build("WITH room (free) AS (SELECT ")
-            .running_is_below(max_running)
+            .running(max_running)
+            .text(" < ")
+            .bind(max_running)
             .text(" AND NOT EXISTS (SELECT 1 FROM executions WHERE ")
             .text(QUEUED)
             .text(")) INSERT INTO executions (")
@@ -248,17 +250,16 @@ impl<S: Sql> ExecutionStore<S> {
 
     /// What was asked for in full.
     pub async fn submission(&self, id: ExecutionId) -> Result<Option<Submission>, StoreError> {
-        let id = id.to_string();
         let statement = self
             .build("SELECT execution_id, body FROM payloads WHERE execution_id = ")
-            .bind(id.as_str())
+            .bind(id.to_string())
             .statement();
         let Some(row) = self.query_row(statement).await? else {
             return Ok(None);
         };
         let mut reader = Reader::new("payloads", row);
         reader.text("execution_id")?;
-        payload::decode(&id, &reader.text("body")?).map(Some)
+        reader.submission(id).map(Some)
     }
 
     /// Stores the next generation if the one before it is stored now, in one statement.
@@ -369,15 +370,5 @@ impl Builder {
             .text(" AND generation = ")
             .bind(count(before))
             .text(" AND status <> 'FINISHED' RETURNING generation")
-    }
-
-    /// Whether fewer than that many are dispatched and unfinished. Counts no further than it must.
-    pub(crate) fn running_is_below(self, max_running: u32) -> Self {
-        self.text("(SELECT count(*) FROM (SELECT 1 FROM executions WHERE ")
-            .text(DISPATCHED)
-            .text(" LIMIT ")
-            .bind(max_running)
-            .text(") AS running) < ")
-            .bind(max_running)
     }
 }

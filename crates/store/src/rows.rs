@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 
 use domain::{
     Ending, Execution, ExecutionId, LogSummary, Outcome, Quantity, Reason, Resources, Status,
-    Timeouts, Waiting, WaitingKind,
+    Submission, Timeouts, Waiting, WaitingKind,
 };
 use jiff::Timestamp;
 
-use crate::StoreError;
 use crate::sql::Value;
+use crate::{StoreError, payload};
 
 /// The columns of an execution, in the order that [`Reader::execution`] takes them.
 pub(crate) const COLUMNS: &str = "id, generation, status, created_at, dispatched_at, job_uid, \
@@ -265,6 +265,11 @@ impl Reader {
             labels: self.labels()?,
             log: self.log_summary()?,
         })
+    }
+
+    /// The submission of that execution, whose `body` comes next.
+    pub(crate) fn submission(&mut self, id: ExecutionId) -> Result<Submission, StoreError> {
+        payload::decode(&id.to_string(), &self.text("body")?)
     }
 
     fn ending(&mut self) -> Result<Option<Ending>, StoreError> {

@@ -108,7 +108,7 @@ pub enum SqlError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Dialect {
-    /// SQLite from 3.38 on, and libSQL.
+    /// SQLite from 3.37 on (STRICT tables, RETURNING, UPDATE FROM), and libSQL.
     Sqlite,
 }
 

@@ -1,4 +1,8 @@
 //! The store by its public interface, over a native SQLite.
+#![expect(
+    clippy::cloned_ref_to_slice_refs,
+    reason = "answers are compared with arrays, some of one element"
+)]
 
 mod claims;
 mod executions;
