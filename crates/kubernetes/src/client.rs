@@ -1,9 +1,8 @@
 //! The calls that Executor makes: each request as a value, each answer within its limit.
 
-use std::fmt;
 use std::time::Duration;
 
-use http::header::{ACCEPT, AUTHORIZATION, HeaderValue, RETRY_AFTER, USER_AGENT};
+use http::header::{HeaderValue, RETRY_AFTER};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube_core::params::{
@@ -14,6 +13,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::body;
+use crate::config::{ClientConfig, checked};
 use crate::error::Error;
 use crate::event::EventObservation;
 use crate::job_status::JobObservation;
@@ -54,87 +54,6 @@ const WATCH_TIMEOUT_LIMIT_SECONDS: u64 = 290;
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const ANYTHING: HeaderValue = HeaderValue::from_static("*/*");
-const AGENT: HeaderValue =
-    HeaderValue::from_static(concat!("executor/", env!("CARGO_PKG_VERSION")));
-
-/// Where the API server is, and who asks.
-#[derive(Clone)]
-pub struct ClientConfig {
-    base_url: String,
-    namespace: String,
-    token: Option<String>,
-}
-
-impl ClientConfig {
-    /// The API server at `base_url` (`scheme://host:port`, a path in front of the API's own is kept), the namespace
-    /// of all objects, and the bearer token, if the way there does not authenticate by itself.
-    pub fn new(
-        base_url: impl Into<String>,
-        namespace: impl Into<String>,
-        token: Option<String>,
-    ) -> Self {
-        let mut base_url = base_url.into();
-        base_url.truncate(base_url.trim_end_matches('/').len());
-        // A token read from a file often ends with a newline.
-        let token = token
-            .map(|token| token.trim().to_owned())
-            .filter(|token| !token.is_empty());
-        Self {
-            base_url,
-            namespace: namespace.into(),
-            token,
-        }
-    }
-
-    /// The namespace of all objects.
-    pub fn namespace(&self) -> &str {
-        &self.namespace
-    }
-
-    /// The path of a kind's objects in the namespace.
-    fn objects(&self, group: &str, kind: &str) -> Result<Request, Error> {
-        let namespace = checked(&self.namespace)?;
-        Ok(Request::new(format!(
-            "/{group}/namespaces/{namespace}/{kind}"
-        )))
-    }
-
-    /// Makes the URI absolute, and adds the headers that every request has.
-    fn complete(
-        &self,
-        request: http::Request<Vec<u8>>,
-        accept: HeaderValue,
-    ) -> Result<http::Request<Vec<u8>>, Error> {
-        let (mut head, body) = request.into_parts();
-        // The builder writes `?` in front of every query, even an empty one, and `&` in front of every pair.
-        let query = head.uri.query().unwrap_or_default().trim_start_matches('&');
-        let mark = if query.is_empty() { "" } else { "?" };
-        let uri = format!("{}{}{mark}{query}", self.base_url, head.uri.path());
-        head.uri = uri
-            .parse()
-            .map_err(|_| Error::BadInput("the API server's URL is none".to_owned()))?;
-        head.headers.insert(ACCEPT, accept);
-        head.headers.insert(USER_AGENT, AGENT);
-        if let Some(token) = &self.token {
-            let mut value = HeaderValue::try_from(format!("Bearer {token}")).map_err(|_| {
-                Error::BadInput("the token has characters that no header can have".to_owned())
-            })?;
-            value.set_sensitive(true);
-            head.headers.insert(AUTHORIZATION, value);
-        }
-        Ok(http::Request::from_parts(head, body))
-    }
-}
-
-impl fmt::Debug for ClientConfig {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ClientConfig")
-            .field("base_url", &self.base_url)
-            .field("namespace", &self.namespace)
-            .field("token", &self.token.as_ref().map(|_| "…"))
-            .finish()
-    }
-}
 
 /// What becomes of a deleted Job's pods and ConfigMaps. There is no third: left alone, its pods would run on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -493,17 +412,6 @@ fn retry_after(headers: &http::HeaderMap) -> Option<Duration> {
         .parse()
         .ok()?;
     Some(Duration::from_secs(seconds).min(RETRY_AFTER_LIMIT))
-}
-
-/// A name that goes into a path or a selector as it is: what Kubernetes allows needs no escaping, and
-/// anything else must not reach another path.
-fn checked(name: &str) -> Result<&str, Error> {
-    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.');
-    if !name.is_empty() && name.bytes().all(allowed) && name.as_bytes()[0].is_ascii_alphanumeric() {
-        Ok(name)
-    } else {
-        Err(Error::BadInput(format!("{name:?} is no name of an object")))
-    }
 }
 
 fn json(object: &impl Serialize) -> Result<Vec<u8>, Error> {

@@ -6,6 +6,7 @@
 
 mod body;
 mod client;
+mod config;
 mod error;
 mod event;
 mod expansion;
@@ -19,7 +20,8 @@ mod transport;
 mod watch;
 mod wire;
 
-pub use client::{Client, ClientConfig, MANAGED_SELECTOR, Page, Propagation};
+pub use client::{Client, MANAGED_SELECTOR, Page, Propagation};
+pub use config::ClientConfig;
 pub use error::{Cause, Error};
 pub use event::EventObservation;
 pub use job::{

@@ -87,10 +87,6 @@ impl<K: Observed, B: Body> WatchStream<K, B> {
     /// # Errors
     /// [`Error::Gone`] when the version is too old (list anew), what an `ERROR` event says otherwise, and what
     /// the transport says.
-    #[expect(
-        clippy::should_implement_trait,
-        reason = "an iterator cannot wait or fail"
-    )]
     pub async fn next(&mut self) -> Result<Option<WatchEvent<K>>, Error> {
         loop {
             while let Some(line) = self.lines.next()? {
