@@ -186,3 +186,40 @@ fn guard(group: u32) -> Child {
     std::mem::forget(child.stdin.take());
     child
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shell(script: &str) -> Command {
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", script]);
+        command
+    }
+
+    #[test]
+    fn a_process_serves_and_is_killed_with_what_it_started() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let script = "sleep 300 & echo \"child $!\"; echo 'Serving http://127.0.0.1:1/'; wait";
+        let mut process = Process::start("test", &mut shell(script), folder.path(), "Serving ");
+        assert_eq!(process.url, "http://127.0.0.1:1");
+        assert!(process.is_running());
+        let log = std::fs::read_to_string(folder.path().join("test.log")).expect("a log");
+        let child = log.split_whitespace().nth(1).expect("a pid").to_owned();
+        process.kill();
+        assert!(!process.is_running());
+        let status = Path::new("/proc").join(child).join("status");
+        let gone = poll(Duration::from_secs(5), || {
+            let status = std::fs::read_to_string(&status).unwrap_or_default();
+            (status.is_empty() || status.contains("Z (zombie)")).then_some(())
+        });
+        assert!(gone.is_some(), "its child lives on");
+    }
+
+    #[test]
+    #[should_panic(expected = "before it served")]
+    fn a_process_that_ends_before_it_serves_is_told() {
+        let folder = tempfile::tempdir().expect("a folder");
+        Process::start("test", &mut shell("exit 3"), folder.path(), "Serving ");
+    }
+}

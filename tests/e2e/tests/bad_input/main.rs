@@ -1,6 +1,7 @@
 //! Bad input of every kind gets the right 4xx problem, and the service goes on.
 
 mod bodies;
+mod fields;
 mod http;
 mod queries;
 mod reserved;
@@ -85,7 +86,7 @@ fn finish(table: &str, cases: usize, wrong: &[String]) {
 
 #[test]
 fn there_are_enough_cases() {
-    let count = bodies::invalid().len()
+    let count = fields::invalid().len()
         + bodies::malformed().len()
         + http::cases().len()
         + queries::cases().len()

@@ -1,0 +1,160 @@
+//! What breaks, and what must hold all the same: each test checks that its fault did fire.
+
+mod hosts;
+mod kill;
+mod outage;
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use e2e::{Client, Ledger, Seed, Stack};
+use serde_json::{Value, json};
+
+/// Callers that submit at once.
+const CALLERS: usize = 8;
+
+/// A hundred short scripts after a restart, on two cores, with a kubelet that ends two pods a second.
+const ALL_END_WITHIN: Duration = Duration::from_secs(300);
+
+/// Between two tries of a caller whose host is away.
+const TRY_AGAIN_AFTER: Duration = Duration::from_millis(100);
+
+/// Each test has its own hosts, and two cores cannot take all at once.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
+fn alone() -> MutexGuard<'static, ()> {
+    // Another test's failure is no reason to fail this one.
+    ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn note_script(ledger: &Ledger, nonce: &str, code: u64) -> Value {
+    let prelude = ledger.prelude(nonce);
+    json!({
+        "script": format!("{prelude}note start; sleep 0.2; note end; exit {code}"),
+        "resources": { "cpu": "10m", "memory": "16Mi" },
+    })
+}
+
+/// Many submissions by several callers, each with its nonce, exit code and idempotency key.
+struct Batch {
+    name: &'static str,
+    codes: Vec<u64>,
+    ids: Mutex<Vec<Option<String>>>,
+    next: AtomicUsize,
+    accepted: AtomicUsize,
+    unanswered: AtomicUsize,
+    given_up: AtomicBool,
+}
+
+impl Batch {
+    fn new(name: &'static str, submissions: usize, seed: &mut Seed) -> Self {
+        Self {
+            name,
+            codes: (0..submissions).map(|_| seed.below(3)).collect(),
+            ids: Mutex::new(vec![None; submissions]),
+            next: AtomicUsize::new(0),
+            accepted: AtomicUsize::new(0),
+            unanswered: AtomicUsize::new(0),
+            given_up: AtomicBool::new(false),
+        }
+    }
+
+    /// One caller: submits until all are taken. Where an answer is lost it asks again with the same
+    /// key, so that each is accepted once in the end.
+    fn submit(&self, client: &Client, ledger: &Ledger) {
+        loop {
+            let number = self.next.fetch_add(1, Ordering::Relaxed);
+            if number >= self.codes.len() {
+                return;
+            }
+            let nonce = format!("{}-{number}", self.name);
+            let body = note_script(ledger, &nonce, self.codes[number]);
+            while !self.given_up.load(Ordering::Relaxed) {
+                match client.try_post("/executions", &[("idempotency-key", &nonce)], &body) {
+                    Ok(answer) if matches!(answer.status, 200 | 201) => {
+                        self.ids.lock().expect("no caller panics")[number] = Some(answer.id());
+                        self.accepted.fetch_add(1, Ordering::Relaxed);
+                        break;
+                    }
+                    // Its failure shows in the count of those accepted.
+                    Ok(answer) => {
+                        eprintln!("{nonce} refused: {} {}", answer.status, answer.text());
+                        self.given_up.store(true, Ordering::Relaxed);
+                    }
+                    Err(_) => {
+                        self.unanswered.fetch_add(1, Ordering::Relaxed);
+                        std::thread::sleep(TRY_AGAIN_AFTER);
+                    }
+                }
+            }
+        }
+    }
+
+    fn accepted(&self) -> usize {
+        self.accepted.load(Ordering::Relaxed)
+    }
+
+    /// The ids with their exit codes.
+    #[track_caller]
+    fn ids(&self) -> Vec<(String, u64)> {
+        let ids = self.ids.lock().expect("no caller panics");
+        let all: Vec<_> = ids
+            .iter()
+            .flatten()
+            .cloned()
+            .zip(self.codes.iter().copied())
+            .collect();
+        assert_eq!(
+            all.len(),
+            self.codes.len(),
+            "not all were accepted in the end"
+        );
+        all
+    }
+
+    fn nonces(&self) -> impl Iterator<Item = String> {
+        (0..self.codes.len()).map(|number| format!("{}-{number}", self.name))
+    }
+}
+
+/// Each of these nonces started and ended exactly once, and no other started at all.
+#[track_caller]
+fn each_ran_once(ledger: &Ledger, nonces: impl Iterator<Item = String>) {
+    let expected: BTreeMap<String, usize> = nonces.map(|nonce| (nonce, 1)).collect();
+    for word in ["start", "end"] {
+        let counts = ledger.count(word);
+        let lost: Vec<_> = expected
+            .keys()
+            .filter(|n| !counts.contains_key(*n))
+            .collect();
+        let more: Vec<_> = counts
+            .iter()
+            .filter(|(n, c)| expected.get(*n) != Some(c))
+            .collect();
+        assert!(
+            lost.is_empty() && more.is_empty(),
+            "{word}: lost {lost:?}, too many {more:?}"
+        );
+    }
+}
+
+/// Waits for all of them and checks their exit codes.
+#[track_caller]
+fn all_end(client: &Client, accepted: &[(String, u64)]) {
+    let end = Instant::now() + ALL_END_WITHIN;
+    for (id, code) in accepted {
+        let left = end.saturating_duration_since(Instant::now());
+        let execution = client.finished(id, left);
+        let outcome = if *code == 0 { "SUCCEEDED" } else { "FAILED" };
+        assert_eq!(execution["outcome"], outcome, "{execution}");
+        assert_eq!(execution["exitCode"], *code, "{execution}");
+    }
+}
+
+#[track_caller]
+fn no_job_is_left(stack: &Stack) {
+    let left = stack.kube().jobs_left_after(Duration::from_secs(60));
+    assert!(left.is_empty(), "Jobs left behind: {left:?}");
+}
