@@ -213,6 +213,8 @@ impl Stack {
         let mut command = Command::new(kind.binary());
         // Spin keeps a state folder beside the manifest, and reads .env, in the current folder.
         command.current_dir(&self.folder);
+        // Compiling the components takes seconds, and each stack would do it anew in its own folder.
+        command.env("DEVHOST_COMPILED_DIR", top.join("target/devhost-compiled"));
         command.arg("up").arg("--from").arg(top.join("spin.toml"));
         command.args(["--listen", &self.listens[number]]);
         command.arg("--state-dir").arg(self.folder.join("state"));
@@ -269,8 +271,11 @@ impl Drop for Stack {
         if std::thread::panicking() {
             self.show_failure();
         }
-        // The hosts first: a host without its cluster only logs complaints.
-        self.hosts.clear();
+        // The hosts first, as a host without its cluster only logs complaints; and at once, since
+        // draining waits for the tick, which nobody needs any more.
+        for host in &mut self.hosts {
+            host.kill();
+        }
         self.cluster = None;
         if self.folder.join("keep").exists() || std::env::var_os("EXECUTOR_E2E_KEEP").is_some() {
             eprintln!("kept: {}", self.folder.display());
