@@ -151,15 +151,22 @@ impl<S: Sql> ExecutionStore<S> {
         claim_until: Timestamp,
         limit: u32,
     ) -> Result<Vec<(Execution, Submission)>, StoreError> {
+        // As a rule there is none. A read sees that without waiting for the write lock.
+        let look = self
+            .build("SELECT 1 FROM executions WHERE ")
+            .unclaimed(now)
+            .text(" LIMIT 1")
+            .statement();
+        if self.query_row(look).await?.is_none() {
+            return Ok(Vec::new());
+        }
         let statement = self
             .build("UPDATE executions SET claim_until = ")
             .bind(micros(claim_until))
             .text(" WHERE claim_until <= ")
             .bind(micros(now))
             .text(" AND id IN (SELECT id FROM executions WHERE ")
-            .text(DISPATCHED)
-            .text(" AND job_uid IS NULL AND claim_until <= ")
-            .bind(micros(now))
+            .unclaimed(now)
             .text(" ORDER BY claim_until, id LIMIT ")
             .bind(limit.min(MAX_CLAIMS))
             .text(") RETURNING ")
@@ -232,6 +239,13 @@ fn in_order(
 }
 
 impl Builder {
+    /// Dispatched, unfinished, without a known Job, and claimed by nobody at that time.
+    fn unclaimed(self, now: Timestamp) -> Self {
+        self.text(DISPATCHED)
+            .text(" AND job_uid IS NULL AND claim_until <= ")
+            .bind(micros(now))
+    }
+
     /// How many are dispatched and unfinished. Counts no further than it must.
     pub(crate) fn running(self, max_running: u32) -> Self {
         self.text("(SELECT count(*) FROM (SELECT 1 FROM executions WHERE ")

@@ -135,6 +135,16 @@ fn a_dispatch_without_a_job_is_taken_over_when_its_claim_runs_out() {
 }
 
 #[test]
+fn going_back_to_the_queue_ends_the_claim() {
+    let store = memory();
+    let execution = insert(&store, &queued(0), PLENTY);
+    let why = waiting(WaitingKind::Quota, "the quota is used up");
+    let next = step(&store, &execution, Observation::Postponed(why), 1);
+    let next = step(&store, &next, Observation::Dispatched, 2);
+    assert_eq!(unconfirmed(&store, 3, 9), [next]);
+}
+
+#[test]
 fn no_two_claimers_get_the_same_and_the_limit_holds() {
     const CLAIMERS: usize = 4;
     const EXECUTIONS: usize = 120;

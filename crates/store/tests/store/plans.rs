@@ -153,6 +153,8 @@ fn the_number_of_statements_is_as_small_as_it_can_be() {
     count(1);
     ready(store.claim_unconfirmed(at(1), at(9), 5)).expect("it claims");
     count(1);
+    ready(store.claim_unconfirmed(at(10), at(19), 5)).expect("it claims");
+    count(2);
     let execution = ready(store.get(execution.id))
         .expect("it reads")
         .expect("it is there");
