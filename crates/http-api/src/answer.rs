@@ -36,7 +36,8 @@ pub struct Afterwards {
 impl Afterwards {
     /// Does it. What goes wrong here is mended by the next tick.
     pub async fn run<P: Platform>(self, app: &App<P>) {
-        app.dispatch_submitted(&self.execution, &self.submission).await;
+        app.dispatch_submitted(&self.execution, &self.submission)
+            .await;
     }
 }
 
@@ -113,7 +114,8 @@ impl<P: Platform> Reply<P> {
 
     /// JSON. Values that cannot be written as JSON do not occur: all names are strings.
     pub fn json(status: StatusCode, value: &impl Serialize) -> Self {
-        let mut response = Response::new(Bytes::from(serde_json::to_vec(value).unwrap_or_default()));
+        let mut response =
+            Response::new(Bytes::from(serde_json::to_vec(value).unwrap_or_default()));
         *response.status_mut() = status;
         Self::of(response).header(CONTENT_TYPE, HeaderValue::from_static("application/json"))
     }

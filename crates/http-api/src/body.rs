@@ -80,7 +80,10 @@ pub async fn read(headers: &HeaderMap, body: &mut impl BodyReader) -> Result<Vec
     match said {
         Some(length) if length != bytes.len() as u64 => Err(Problem::new(
             Kind::IncompleteBody,
-            format!("The body has {} bytes, but Content-Length says {length}.", bytes.len()),
+            format!(
+                "The body has {} bytes, but Content-Length says {length}.",
+                bytes.len()
+            ),
         )),
         _ => Ok(bytes),
     }
@@ -92,7 +95,10 @@ fn said_length(headers: &HeaderMap) -> Result<Option<u64>, Problem> {
     };
     let length = value.to_str().ok().and_then(|text| text.parse().ok());
     length.map(Some).ok_or_else(|| {
-        Problem::new(Kind::InvalidHeader, "The header Content-Length is no number.")
+        Problem::new(
+            Kind::InvalidHeader,
+            "The header Content-Length is no number.",
+        )
     })
 }
 
@@ -107,11 +113,15 @@ async fn drain(body: &mut impl BodyReader, mut seen: usize) {
 }
 
 fn too_large() -> Problem {
-    let detail = format!("The body is over {MAX_BODY_BYTES} bytes, the most that a valid request needs.");
+    let detail =
+        format!("The body is over {MAX_BODY_BYTES} bytes, the most that a valid request needs.");
     Problem::new(Kind::BodyTooLarge, detail)
 }
 
 /// What exactly broke is the connection's business, and the caller may not even hear this.
 fn broken_off(_: String) -> Problem {
-    Problem::new(Kind::IncompleteBody, "The body ended before it was complete.")
+    Problem::new(
+        Kind::IncompleteBody,
+        "The body ended before it was complete.",
+    )
 }

@@ -33,7 +33,9 @@ pub fn check_content_type(headers: &HeaderMap) -> Result<(), Problem> {
     if let Some(encoding) = headers.get(CONTENT_ENCODING) {
         let encoding = shown(encoding);
         if !encoding.eq_ignore_ascii_case("identity") {
-            return refuse(&format!("The Content-Encoding `{encoding}` is not supported"));
+            return refuse(&format!(
+                "The Content-Encoding `{encoding}` is not supported"
+            ));
         }
     }
     let Some(value) = headers.get(CONTENT_TYPE) else {
@@ -104,7 +106,8 @@ pub fn preferred_wait(headers: &HeaderMap) -> Result<Option<u32>, Problem> {
             }
             let digits = value.trim().trim_matches('"');
             if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
-                let detail = "The preference `wait` must be a whole number of seconds: Prefer: wait=30.";
+                let detail =
+                    "The preference `wait` must be a whole number of seconds: Prefer: wait=30.";
                 return Err(Problem::new(Kind::InvalidHeader, detail));
             }
             // Digits that are no number are too many of them.

@@ -15,7 +15,8 @@ const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 pub fn parse(body: &[u8]) -> Result<Value, Problem> {
     let body = body.strip_prefix(BYTE_ORDER_MARK).unwrap_or(body);
     if body.iter().all(u8::is_ascii_whitespace) {
-        let detail = "The body is empty; a JSON object such as {\"script\":\"echo Hello\"} is needed.";
+        let detail =
+            "The body is empty; a JSON object such as {\"script\":\"echo Hello\"} is needed.";
         return Err(Problem::new(Kind::InvalidJson, detail));
     }
     let mut reader = serde_json::Deserializer::from_slice(body);

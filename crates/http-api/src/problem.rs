@@ -45,7 +45,8 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// Every kind.
+    /// Every kind, for the test that holds the documentation to them.
+    #[cfg(test)]
     pub const ALL: [Self; 16] = [
         Self::InvalidJson,
         Self::IncompleteBody,
@@ -205,15 +206,6 @@ impl Problem {
         }
     }
 
-    /// One error of the query.
-    pub fn query(parameter: &str, detail: impl Into<String>) -> Self {
-        let error = FieldError {
-            place: Place::Parameter(shortened(parameter)),
-            detail: detail.into(),
-        };
-        Self::of_errors(Kind::InvalidQuery, vec![error])
-    }
-
     /// A feature of the contract that is not there yet.
     pub fn not_implemented(feature: &str) -> Self {
         Self::new(
@@ -235,13 +227,9 @@ impl Problem {
     }
 
     /// Its kind.
+    #[cfg(test)]
     pub fn kind(&self) -> Kind {
         self.kind
-    }
-
-    /// Its single errors.
-    pub fn errors(&self) -> &[FieldError] {
-        &self.errors
     }
 
     /// The answer; `instance` is the path of the request.
@@ -319,6 +307,9 @@ fn quoted(place: &str) -> String {
     }
 }
 
+/// Names this alike by Jaro and Winkler are taken for one another: `SUCCESS` and `SUCCEEDED` are, `env` and `end` are not.
+const ALIKE: f64 = 0.84;
+
 /// The known name that is meant most likely.
 pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     if name.chars().count() > MAX_ECHO_CHARS {
@@ -329,7 +320,8 @@ pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Opti
         let other = candidate.to_lowercase();
         let distance = strsim::osa_distance(&lower, &other);
         let starts = lower.len() > 2 && (lower.starts_with(&other) || other.starts_with(&lower));
-        (starts || distance <= 1 + other.len() / 4).then_some(distance)
+        let alike = strsim::jaro_winkler(&lower, &other) >= ALIKE;
+        (starts || alike || distance <= 1 + other.len() / 4).then_some(distance)
     };
     known
         .into_iter()

@@ -71,7 +71,10 @@ impl Query {
         let number = text.parse().ok().filter(|n| digits && range.contains(n));
         if number.is_none() {
             let (least, most) = range.into_inner();
-            self.add(name, format!("must be a whole number from {least} to {most}"));
+            self.add(
+                name,
+                format!("must be a whole number from {least} to {most}"),
+            );
         }
         number
     }

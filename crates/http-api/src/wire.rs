@@ -110,7 +110,9 @@ impl<'a> ExecutionJson<'a> {
             outcome: ending.map(|end| end.outcome().as_str()),
             created_at: Time(e.created_at),
             reason: ending.map(|end| end.reason.as_str()),
-            fault: ending.and_then(|end| end.reason.fault()).map(|f| f.as_str()),
+            fault: ending
+                .and_then(|end| end.reason.fault())
+                .map(|f| f.as_str()),
             retryable: ending.map(|end| end.reason.retryable()),
             message: ending.map(|end| end.message.as_str()),
             exit_code: ending.and_then(|end| end.exit_code),

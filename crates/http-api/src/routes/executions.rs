@@ -5,9 +5,9 @@ use std::pin::pin;
 use app::{App, Filter, Platform, Submitted, View};
 use domain::{Execution, Outcome, Reason, Resources, Status, Submission};
 use futures::future::{self, Either};
+use http::StatusCode;
 use http::header::{HeaderValue, LINK, LOCATION};
 use http::request::Parts;
-use http::StatusCode;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::json;
 
@@ -51,9 +51,8 @@ pub async fn create<P: Platform>(
                 .header(IDEMPOTENT_REPLAYED, HeaderValue::from_static("true"))
         }
         Submitted::Conflict(first) => {
-            let detail = format!(
-                "This Idempotency-Key was used with another body, by execution {first}."
-            );
+            let detail =
+                format!("This Idempotency-Key was used with another body, by execution {first}.");
             let problem = Problem::new(Kind::IdempotencyConflict, detail)
                 .member("executionId", json!(first.to_string()));
             return Err(problem.into());
@@ -99,7 +98,10 @@ async fn accepted<P: Platform>(
         }
     };
     let (view, dispatched) = ended;
-    let view = view.ok().flatten().unwrap_or_else(|| bare(execution.clone()));
+    let view = view
+        .ok()
+        .flatten()
+        .unwrap_or_else(|| bare(execution.clone()));
     // A creation that takes longer than the wait is begun again afterwards: its Job's name keeps it from being two.
     let left = !dispatched && view.execution.status != Status::Finished;
     Reply {
@@ -207,7 +209,11 @@ fn labels(query: &mut Query) -> Vec<(String, String)> {
 }
 
 /// What may stand in a query as it is (RFC 3986: unreserved).
-const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+const ENCODED: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~');
 
 /// The URL of the next page, with all that this one was asked for.
 fn next_url(filter: &Filter, limit: Option<u32>, next: &str) -> String {
@@ -217,8 +223,16 @@ fn next_url(filter: &Filter, limit: Option<u32>, next: &str) -> String {
     pairs.extend(filter.reason.map(|r| ("reason", r.as_str().to_owned())));
     let labels = filter.labels.iter();
     pairs.extend(labels.map(|(name, value)| ("label", format!("{name}={value}"))));
-    pairs.extend(filter.created_after.map(|t| ("createdAfter", t.to_string())));
-    pairs.extend(filter.created_before.map(|t| ("createdBefore", t.to_string())));
+    pairs.extend(
+        filter
+            .created_after
+            .map(|t| ("createdAfter", t.to_string())),
+    );
+    pairs.extend(
+        filter
+            .created_before
+            .map(|t| ("createdBefore", t.to_string())),
+    );
     pairs.extend(limit.map(|limit| ("limit", limit.to_string())));
     pairs.push(("cursor", next.to_owned()));
     let query: Vec<String> = pairs

@@ -45,7 +45,11 @@ pub async fn get<P: Platform>(app: &App<P>, parts: &Parts, id: &str) -> Answer<P
             if options.timestamps || options.since_seconds.is_some() {
                 return Err(without_times().into());
             }
-            Ok(reply(text(&log, options.tail_lines), log.complete, log.lost_bytes))
+            Ok(reply(
+                text(&log, options.tail_lines),
+                log.complete,
+                log.lost_bytes,
+            ))
         }
         Log::Live(live) => {
             let mut reply = reply(Bytes::new(), false, 0);
@@ -104,7 +108,11 @@ fn last_lines(text: &[u8], lines: u32) -> usize {
         return text.len();
     }
     let within = text.strip_suffix(b"\n").unwrap_or(text);
-    let breaks = within.iter().enumerate().rev().filter(|(_, b)| **b == b'\n');
+    let breaks = within
+        .iter()
+        .enumerate()
+        .rev()
+        .filter(|(_, b)| **b == b'\n');
     let mut breaks = breaks.map(|(at, _)| at + 1);
     breaks.nth(lines as usize - 1).unwrap_or(0)
 }
@@ -152,7 +160,11 @@ mod tests {
             ("\n", 1, "\n"),
             ("", 1, ""),
         ] {
-            assert_eq!(text(&log(all, "", 0), Some(lines)), expected, "{all:?} {lines}");
+            assert_eq!(
+                text(&log(all, "", 0), Some(lines)),
+                expected,
+                "{all:?} {lines}"
+            );
         }
     }
 }

@@ -11,9 +11,9 @@ use std::str::FromStr;
 
 use app::{App, Platform};
 use domain::ExecutionId;
+use http::Method;
 use http::header::{ALLOW, HeaderValue};
 use http::request::Parts;
-use http::Method;
 
 use crate::answer::Answer;
 use crate::body::BodyReader;

@@ -7,9 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 
 use super::reader::{Object, Reader, kind_of};
-use crate::limits::{
-    MAX_FILE_PATH_BYTES, MAX_FILES, MAX_FILES_BYTES, MAX_PATH_SEGMENT_BYTES,
-};
+use crate::limits::{MAX_FILE_PATH_BYTES, MAX_FILES, MAX_FILES_BYTES, MAX_PATH_SEGMENT_BYTES};
 use crate::problem::shortened;
 
 /// The files by path; what is wrong is noted and left out.
@@ -51,14 +49,19 @@ fn wrong_path(path: &str) -> Option<String> {
     let wrong = if path.is_empty() {
         "must have a path as its name"
     } else if path.len() > MAX_FILE_PATH_BYTES {
-        return Some(format!("must be a path of at most {MAX_FILE_PATH_BYTES} bytes"));
+        return Some(format!(
+            "must be a path of at most {MAX_FILE_PATH_BYTES} bytes"
+        ));
     } else if path.starts_with('/') {
         "must be a relative path, under /workspace"
     } else if path.ends_with('/') {
         "must be the path of a file, so must not end in a slash"
     } else if path.chars().any(char::is_control) {
         "must be a path without control characters"
-    } else if path.split('/').any(|segment| matches!(segment, "" | "." | "..")) {
+    } else if path
+        .split('/')
+        .any(|segment| matches!(segment, "" | "." | ".."))
+    {
         "must be a path without empty, `.` and `..` segments"
     } else if path.split('/').any(|s| s.len() > MAX_PATH_SEGMENT_BYTES) {
         return Some(format!(
@@ -88,7 +91,8 @@ fn content(value: Value, pointer: &str, reader: &mut Reader) -> Option<Vec<u8>> 
         (None, Some(Value::String(text))) => {
             let decoded = STANDARD.decode(text);
             if decoded.is_err() {
-                let detail = "must be base64 of RFC 4648, section 4: padded, and nothing else in it";
+                let detail =
+                    "must be base64 of RFC 4648, section 4: padded, and nothing else in it";
                 reader.add(entry.pointer("base64"), detail);
             }
             decoded.ok()

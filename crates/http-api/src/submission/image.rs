@@ -133,9 +133,8 @@ fn is_host(text: &str) -> bool {
 /// Runs of lowercase letters and digits, joined by one dot, one or two underscores, or any hyphens.
 fn is_component(text: &str) -> bool {
     let word = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
-    let joint = |j: &str| {
-        matches!(j, "." | "_" | "__") || (!j.is_empty() && j.bytes().all(|b| b == b'-'))
-    };
+    let joint =
+        |j: &str| matches!(j, "." | "_" | "__") || (!j.is_empty() && j.bytes().all(|b| b == b'-'));
     text.starts_with(word)
         && text.ends_with(word)
         && text.split(word).filter(|j| !j.is_empty()).all(joint)

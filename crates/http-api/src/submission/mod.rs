@@ -10,9 +10,7 @@ mod text;
 use domain::{Resources, Submission, Timeouts};
 use serde_json::Value;
 
-use crate::limits::{
-    MAX_GRACE_SECONDS, MAX_QUEUE_SECONDS, MAX_RUN_SECONDS, MAX_START_SECONDS,
-};
+use crate::limits::{MAX_GRACE_SECONDS, MAX_QUEUE_SECONDS, MAX_RUN_SECONDS, MAX_START_SECONDS};
 use crate::problem::{FieldError, Place};
 use reader::{Object, Reader, kind_of};
 
@@ -102,10 +100,25 @@ fn timeouts(object: &mut Object, reader: &mut Reader) -> Timeouts {
         return timeouts;
     };
     for (name, least, most, place) in [
-        ("queueSeconds", 1, MAX_QUEUE_SECONDS, &mut timeouts.queue_seconds),
-        ("startSeconds", 1, MAX_START_SECONDS, &mut timeouts.start_seconds),
+        (
+            "queueSeconds",
+            1,
+            MAX_QUEUE_SECONDS,
+            &mut timeouts.queue_seconds,
+        ),
+        (
+            "startSeconds",
+            1,
+            MAX_START_SECONDS,
+            &mut timeouts.start_seconds,
+        ),
         ("runSeconds", 1, MAX_RUN_SECONDS, &mut timeouts.run_seconds),
-        ("graceSeconds", 0, MAX_GRACE_SECONDS, &mut timeouts.grace_seconds),
+        (
+            "graceSeconds",
+            0,
+            MAX_GRACE_SECONDS,
+            &mut timeouts.grace_seconds,
+        ),
     ] {
         if let Some(value) = given.take(name) {
             match value.as_u64().and_then(|n| u32::try_from(n).ok()) {

@@ -33,7 +33,10 @@ impl Reader {
             }
             Value::String(text) => Some(text),
             other => {
-                self.add(pointer, format!("must be a string, not {}", kind_of(&other)));
+                self.add(
+                    pointer,
+                    format!("must be a string, not {}", kind_of(&other)),
+                );
                 None
             }
         }

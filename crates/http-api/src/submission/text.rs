@@ -35,7 +35,10 @@ pub fn interpreter(object: &mut Object, reader: &mut Reader) -> Option<Vec<Strin
     let pointer = object.pointer("interpreter");
     let words = object.texts("interpreter", MAX_INTERPRETER, reader)?;
     if words.is_empty() || words.iter().any(String::is_empty) {
-        reader.add(pointer.clone(), "must be a non-empty array of non-empty strings");
+        reader.add(
+            pointer.clone(),
+            "must be a non-empty array of non-empty strings",
+        );
     }
     check_strings(&words, &pointer, reader);
     Some(words)
@@ -71,13 +74,17 @@ pub fn env(object: &mut Object, reader: &mut Reader) -> BTreeMap<String, String>
         return env;
     };
     if given.len() > MAX_ENV {
-        let detail = format!("has {} variables; at most {MAX_ENV} are allowed", given.len());
+        let detail = format!(
+            "has {} variables; at most {MAX_ENV} are allowed",
+            given.len()
+        );
         reader.add(here, detail);
         return env;
     }
     for (name, pointer, value) in given.into_members() {
         if !is_c_identifier(&name) {
-            let detail = "must be named by a C identifier: letters, digits and underscores, no digit first";
+            let detail =
+                "must be named by a C identifier: letters, digits and underscores, no digit first";
             reader.add(pointer.clone(), detail);
         }
         let Some(value) = reader.text(value, pointer.clone()) else {
@@ -113,7 +120,10 @@ pub fn labels(object: &mut Object, reader: &mut Reader) -> BTreeMap<String, Stri
         return labels;
     };
     if given.len() > MAX_LABELS {
-        let detail = format!("has {} labels; at most {MAX_LABELS} are allowed", given.len());
+        let detail = format!(
+            "has {} labels; at most {MAX_LABELS} are allowed",
+            given.len()
+        );
         reader.add(here, detail);
         return labels;
     }

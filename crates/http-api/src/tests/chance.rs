@@ -30,8 +30,31 @@ impl Chance {
     /// Changes one to four places: bytes flipped, cut, doubled, or replaced by pieces that parsers stumble over.
     pub fn mutate(&mut self, bytes: &mut Vec<u8>) {
         const PIECES: &[&[u8]] = &[
-            b"\"", b"\\", b"{", b"}", b"[", b"]", b":", b",", b"null", b"0", b"-", b"1e9", b"\0", b"\xff", b"%", b"=",
-            b"&", b"\\u0000", b"/", b"..", b"\xf0\x9f\xa6\x80", b"99999999999999999999", b" ", b"label=", b"%zz",
+            b"\"",
+            b"\\",
+            b"{",
+            b"}",
+            b"[",
+            b"]",
+            b":",
+            b",",
+            b"null",
+            b"0",
+            b"-",
+            b"1e9",
+            b"\0",
+            b"\xff",
+            b"%",
+            b"=",
+            b"&",
+            b"\\u0000",
+            b"/",
+            b"..",
+            b"\xf0\x9f\xa6\x80",
+            b"99999999999999999999",
+            b" ",
+            b"label=",
+            b"%zz",
         ];
         for _ in 0..=self.below(4) {
             let at = self.below(bytes.len() + 1);

@@ -1,4 +1,13 @@
 //! Tests of the API; the files mirror the routes.
 
+mod anything;
 mod chance;
+mod docs;
+mod execution;
+mod executions;
+mod health;
+mod list;
+mod logs;
+mod service;
 mod submission;
+mod tick;

@@ -38,7 +38,10 @@ fn check(body: Value, expected: &[(&str, &str)]) {
     assert_eq!(found.len(), expected.len(), "{shown}: {found:?}");
     for (pointer, detail) in expected {
         let fits = |(p, d): &(&str, &str)| p == pointer && d.contains(detail);
-        assert!(found.iter().any(fits), "{shown}: {pointer} {detail} not in {found:?}");
+        assert!(
+            found.iter().any(fits),
+            "{shown}: {pointer} {detail} not in {found:?}"
+        );
     }
 }
 
@@ -115,7 +118,10 @@ fn scripts_are_refused() {
         (json!(" \n\t\u{a0}"), "blank"),
         (json!("echo \0"), "NUL"),
         (json!("x".repeat(MAX_SCRIPT_BYTES + 1)), "at most 1048576"),
-        (json!("é".repeat(MAX_SCRIPT_BYTES / 2 + 1)), "has 1048578 bytes"),
+        (
+            json!("é".repeat(MAX_SCRIPT_BYTES / 2 + 1)),
+            "has 1048578 bytes",
+        ),
     ] {
         check(json!({"script": script}), &[("/script", detail)]);
     }
@@ -128,20 +134,50 @@ fn commands_are_refused() {
     for (field, value, pointer, detail) in [
         ("interpreter", json!([]), "/interpreter", "non-empty"),
         ("interpreter", json!([""]), "/interpreter", "non-empty"),
-        ("interpreter", json!(["sh", ""]), "/interpreter", "non-empty"),
-        ("interpreter", json!("python3"), "/interpreter", "array of strings"),
-        ("interpreter", json!(["python3", 3]), "/interpreter/1", "must be a string"),
+        (
+            "interpreter",
+            json!(["sh", ""]),
+            "/interpreter",
+            "non-empty",
+        ),
+        (
+            "interpreter",
+            json!("python3"),
+            "/interpreter",
+            "array of strings",
+        ),
+        (
+            "interpreter",
+            json!(["python3", 3]),
+            "/interpreter/1",
+            "must be a string",
+        ),
         ("interpreter", json!(["a\0b"]), "/interpreter/0", "NUL"),
         ("interpreter", json!([long]), "/interpreter", "Linux"),
-        ("interpreter", json!(vec!["x"; MAX_INTERPRETER + 1]), "/interpreter", "at most 64"),
+        (
+            "interpreter",
+            json!(vec!["x"; MAX_INTERPRETER + 1]),
+            "/interpreter",
+            "at most 64",
+        ),
         ("args", json!("x"), "/args", "array of strings"),
         ("args", json!({"0": "x"}), "/args", "array of strings"),
         ("args", json!([null]), "/args/0", "not null"),
         ("args", json!(["a", ["b"]]), "/args/1", "must be a string"),
         ("args", json!(["\0"]), "/args/0", "NUL"),
         ("args", json!([long]), "/args", "Linux"),
-        ("args", json!(vec!["x"; MAX_ARGS + 1]), "/args", "at most 1024"),
-        ("args", json!(vec!["x".repeat(100_000); 3]), "/args", "in all"),
+        (
+            "args",
+            json!(vec!["x"; MAX_ARGS + 1]),
+            "/args",
+            "at most 1024",
+        ),
+        (
+            "args",
+            json!(vec!["x".repeat(100_000); 3]),
+            "/args",
+            "in all",
+        ),
     ] {
         let expected = if pointer == "/interpreter/0" {
             vec![(pointer, detail), ("/interpreter", "non-empty")]
@@ -161,20 +197,33 @@ fn images_are_refused() {
         (json!("Busybox:1"), "image reference"),
         (json!("busybox:1 "), "image reference"),
         (json!("busybox:1\0"), "NUL"),
-        (json!("alpine:3"), "allowed images: busybox:*, ghcr.io/acme/*"),
+        (
+            json!("alpine:3"),
+            "allowed images: busybox:*, ghcr.io/acme/*",
+        ),
         (json!("ghcr.io/evil/x"), "allowed images"),
         (json!("busybox:5000/x"), "allowed images"),
     ] {
         check_field("image", image, "/image", detail);
     }
-    for image in ["busybox", "busybox:1.36", "docker.io/library/busybox:1", "ghcr.io/acme/a/b"] {
+    for image in [
+        "busybox",
+        "busybox:1.36",
+        "docker.io/library/busybox:1",
+        "ghcr.io/acme/a/b",
+    ] {
         submit(json!({"script": "true", "image": image})).expect(image);
     }
 }
 
 #[test]
 fn resources_are_refused() {
-    check_field("resources", json!("250m"), "/resources", "must be an object");
+    check_field(
+        "resources",
+        json!("250m"),
+        "/resources",
+        "must be an object",
+    );
     check_field("resources", json!([]), "/resources", "must be an object");
     for (name, value, detail) in [
         ("cpu", json!("lots"), "not a Kubernetes quantity"),
@@ -199,13 +248,27 @@ fn resources_are_refused() {
         ("memory", json!(["1Gi"]), "not an array"),
         ("ephemeralStorage", json!("0"), "1 or more"),
         ("ephemeralStorage", json!("1.5"), "whole number of bytes"),
-        ("ephemeralStorage", json!("1Ti"), "the configured maximum is 16Gi"),
+        (
+            "ephemeralStorage",
+            json!("1Ti"),
+            "the configured maximum is 16Gi",
+        ),
     ] {
         let pointer = format!("/resources/{name}");
         check_field("resources", json!({name: value}), &pointer, detail);
     }
-    check_field("resources", json!({"Memory": "1Gi"}), "/resources/Memory", "did you mean `memory`?");
-    check_field("resources", json!({"gpu": 1}), "/resources/gpu", "Known: cpu, memory");
+    check_field(
+        "resources",
+        json!({"Memory": "1Gi"}),
+        "/resources/Memory",
+        "did you mean `memory`?",
+    );
+    check_field(
+        "resources",
+        json!({"gpu": 1}),
+        "/resources/gpu",
+        "Known: cpu, memory",
+    );
 }
 
 #[test]
@@ -222,16 +285,28 @@ fn environments_are_refused() {
         ("A=B", json!("x"), "C identifier"),
         ("", json!("x"), "C identifier"),
         ("É", json!("x"), "C identifier"),
-        ("A", json!("x".repeat(MAX_ARGUMENT_BYTES - 1)), "with its name"),
+        (
+            "A",
+            json!("x".repeat(MAX_ARGUMENT_BYTES - 1)),
+            "with its name",
+        ),
     ] {
         check_field("env", json!({name: value}), &format!("/env/{name}"), detail);
     }
     check_field("env", json!({"a/b~c": "x"}), "/env/a~1b~0c", "C identifier");
-    let many: serde_json::Map<_, _> = (0..=MAX_ENV).map(|i| (format!("E{i}"), json!(""))).collect();
+    let many: serde_json::Map<_, _> = (0..=MAX_ENV)
+        .map(|i| (format!("E{i}"), json!("")))
+        .collect();
     check_field("env", many.into(), "/env", "at most 512");
     let big = "x".repeat(100_000);
-    check_field("env", json!({"A": big, "B": big, "C": big}), "/env", "in all");
-    submit(json!({"script": "true", "env": {"A": "x".repeat(MAX_ARGUMENT_BYTES - 2)}})).expect("just fits");
+    check_field(
+        "env",
+        json!({"A": big, "B": big, "C": big}),
+        "/env",
+        "in all",
+    );
+    submit(json!({"script": "true", "env": {"A": "x".repeat(MAX_ARGUMENT_BYTES - 2)}}))
+        .expect("just fits");
 }
 
 #[test]
@@ -255,15 +330,31 @@ fn files_are_refused() {
         (json!("text"), "/files/a", "{\"text\": …}"),
         (json!(null), "/files/a", "not null"),
         (json!({}), "/files/a", "exactly one"),
-        (json!({"text": "x", "base64": "eA=="}), "/files/a", "exactly one"),
+        (
+            json!({"text": "x", "base64": "eA=="}),
+            "/files/a",
+            "exactly one",
+        ),
         (json!({"text": 1}), "/files/a/text", "must be a string"),
         (json!({"base64": []}), "/files/a/base64", "must be a string"),
         (json!({"base64": "eA"}), "/files/a/base64", "padded"),
-        (json!({"base64": "eA==\n"}), "/files/a/base64", "nothing else"),
+        (
+            json!({"base64": "eA==\n"}),
+            "/files/a/base64",
+            "nothing else",
+        ),
         (json!({"base64": "e-_="}), "/files/a/base64", "RFC 4648"),
         (json!({"base64": "eB=="}), "/files/a/base64", "RFC 4648"),
-        (json!({"text": "x", "mode": "0755"}), "/files/a/mode", "no known field"),
-        (json!({"text": "x", "Base64": "x"}), "/files/a/Base64", "did you mean `base64`?"),
+        (
+            json!({"text": "x", "mode": "0755"}),
+            "/files/a/mode",
+            "no known field",
+        ),
+        (
+            json!({"text": "x", "Base64": "x"}),
+            "/files/a/Base64",
+            "did you mean `base64`?",
+        ),
     ] {
         check_field("files", json!({"a": entry}), pointer, detail);
     }
@@ -271,8 +362,14 @@ fn files_are_refused() {
     check_field("files", folder, "/files/a~1b", "cannot lie in `a`");
     let segment = "s".repeat(MAX_PATH_SEGMENT_BYTES + 1);
     let errors = submit(json!({"script": "true", "files": {segment: {"text": ""}}}));
-    assert!(errors.expect_err("too long")[0].detail.contains("at most 255 bytes"));
-    let many: serde_json::Map<_, _> = (0..=MAX_FILES).map(|i| (format!("f{i}"), json!({"text": ""}))).collect();
+    assert!(
+        errors.expect_err("too long")[0]
+            .detail
+            .contains("at most 255 bytes")
+    );
+    let many: serde_json::Map<_, _> = (0..=MAX_FILES)
+        .map(|i| (format!("f{i}"), json!({"text": ""})))
+        .collect();
     check_field("files", many.into(), "/files", "at most 256");
     let half = json!({"text": "x".repeat(MAX_FILES_BYTES / 2 + 1)});
     check_field("files", json!({"a": half, "b": half}), "/files", "in all");
@@ -289,7 +386,11 @@ fn timeouts_are_refused() {
         ("runSeconds", json!(-1), "from 1 to 604800"),
         ("runSeconds", json!(1.5), "whole number"),
         ("runSeconds", json!(1e3), "whole number"),
-        ("runSeconds", json!(18_446_744_073_709_551_615_u64), "whole number"),
+        (
+            "runSeconds",
+            json!(18_446_744_073_709_551_615_u64),
+            "whole number",
+        ),
         ("runSeconds", json!([1]), "whole number"),
         ("graceSeconds", json!(3_601), "from 0 to 3600"),
         ("graceSeconds", json!(false), "whole number"),
@@ -297,7 +398,12 @@ fn timeouts_are_refused() {
         ("run", json!(1), "did you mean `runSeconds`?"),
         ("idleSeconds", json!(1), "no known field"),
     ] {
-        check_field("timeouts", json!({name: value}), &format!("/timeouts/{name}"), detail);
+        check_field(
+            "timeouts",
+            json!({name: value}),
+            &format!("/timeouts/{name}"),
+            detail,
+        );
     }
 }
 
@@ -311,11 +417,22 @@ fn labels_are_refused() {
         ("a b", json!("x"), "visible characters"),
         ("a=b", json!("x"), "without `=`"),
         ("a", json!("\u{7}"), "control characters"),
-        ("a", json!("v".repeat(MAX_LABEL_VALUE_CHARS + 1)), "at most 256"),
+        (
+            "a",
+            json!("v".repeat(MAX_LABEL_VALUE_CHARS + 1)),
+            "at most 256",
+        ),
     ] {
-        check_field("labels", json!({name: value}), &format!("/labels/{name}"), detail);
+        check_field(
+            "labels",
+            json!({name: value}),
+            &format!("/labels/{name}"),
+            detail,
+        );
     }
-    let many: serde_json::Map<_, _> = (0..=MAX_LABELS).map(|i| (format!("l{i}"), json!(""))).collect();
+    let many: serde_json::Map<_, _> = (0..=MAX_LABELS)
+        .map(|i| (format!("l{i}"), json!("")))
+        .collect();
     check_field("labels", many.into(), "/labels", "at most 16");
 }
 
@@ -353,10 +470,19 @@ fn all_errors_are_told_at_once() {
             "files": {"/": 3}, "timeouts": {"runSeconds": 0}, "labels": {"a": 1}, "retry": {}, "z": 1, "args": 7,
         }),
         &[
-            ("/script", "string"), ("/image", "reference"), ("/resources/cpu", "quantity"),
-            ("/resources/memory", "quantity"), ("/resources/y", "known"), ("/env/1", "identifier"),
-            ("/env/1", "string"), ("/files/~1", "relative"), ("/files/~1", "text"),
-            ("/timeouts/runSeconds", "whole"), ("/labels/a", "string"), ("/retry", "yet"), ("/z", "known"),
+            ("/script", "string"),
+            ("/image", "reference"),
+            ("/resources/cpu", "quantity"),
+            ("/resources/memory", "quantity"),
+            ("/resources/y", "known"),
+            ("/env/1", "identifier"),
+            ("/env/1", "string"),
+            ("/files/~1", "relative"),
+            ("/files/~1", "text"),
+            ("/timeouts/runSeconds", "whole"),
+            ("/labels/a", "string"),
+            ("/retry", "yet"),
+            ("/z", "known"),
             ("/args", "array"),
         ],
     );
@@ -379,8 +505,14 @@ fn what_is_no_json_is_refused() {
         (b"{\"script\":\"\xff\"}", "unicode"),
         (b"{\"script\":\"\\ud800\"}", "escape"),
         (b"{\"script\":\"a\nb\"}", "control character"),
-        (b"{\"script\":\"x\",\"script\":\"y\"}", "`script` stands twice"),
-        (b"{\"timeouts\":{\"runSeconds\":1e999}}", "number out of range"),
+        (
+            b"{\"script\":\"x\",\"script\":\"y\"}",
+            "`script` stands twice",
+        ),
+        (
+            b"{\"timeouts\":{\"runSeconds\":1e999}}",
+            "number out of range",
+        ),
         (b"{\"timeouts\":{\"runSeconds\":01}}", "number"),
         (b"NaN", "expected"),
         (b"\xfe\xff\x00{", "expected"),
