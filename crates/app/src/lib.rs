@@ -1,1 +1,75 @@
-//! app.
+//! The use cases: submit, get, wait, list, read logs, tick. Pure of hosts: all I/O goes through [`Platform`].
+//!
+//! Nothing here is kept between two calls: each HTTP request and each tick makes its own [`App`]
+//! in a fresh component instance, and SQL and the API server hold the truth.
+
+mod apply;
+mod config;
+mod dispatch;
+mod error;
+mod logs;
+mod observe;
+mod platform;
+mod read;
+mod readiness;
+mod submit;
+mod tick;
+
+pub use config::{Config, ConfigError};
+pub use error::Error;
+pub use logs::{LiveLog, Log, LogOptions};
+pub use platform::{Platform, Runtime};
+pub use read::View;
+pub use readiness::{Check, Readiness};
+pub use submit::Submitted;
+pub use tick::TickReport;
+
+// What the callers of this crate need of the rooms behind it.
+pub use store::{Cursor, Filter, Page, StoredLog};
+
+use kubernetes::Client;
+use store::ExecutionStore;
+
+/// Executor's use cases over one platform.
+pub struct App<P: Platform> {
+    config: Config,
+    store: ExecutionStore<P::Sql>,
+    kubernetes: Client<P::Transport>,
+    runtime: P::Runtime,
+}
+
+impl<P: Platform> App<P> {
+    /// Puts the use cases together. Opens nothing and sends nothing yet.
+    pub fn new(config: Config, sql: P::Sql, transport: P::Transport, runtime: P::Runtime) -> Self {
+        let kubernetes = Client::new(config.kubernetes(), transport);
+        Self {
+            config,
+            store: ExecutionStore::new(sql),
+            kubernetes,
+            runtime,
+        }
+    }
+
+    /// The settings, as read at the start.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// The time now, by the platform's clock.
+    pub fn now(&self) -> jiff::Timestamp {
+        self.runtime.now()
+    }
+
+    /// Tells the operator why a caller got a 500 or 503.
+    pub fn log_failure(&self, error: &str) {
+        self.runtime.log("a request failed", &[("error", &error)]);
+    }
+
+    /// Brings the schema up to date; cheap when it is. Called once by each instance, first.
+    ///
+    /// # Errors
+    /// When the database cannot be reached or written.
+    pub async fn migrate(&self) -> Result<(), Error> {
+        Ok(self.store.migrate().await?)
+    }
+}

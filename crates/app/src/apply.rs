@@ -1,0 +1,144 @@
+//! Writing what was seen: compare-and-set, log before delete, delete after the outcome is stored.
+
+use domain::{Execution, ExecutionId, LogSummary, Observation, Status, transition};
+use jiff::SignedDuration;
+use kubernetes::{PodObservation, Propagation};
+use store::{StoredLog, Written};
+
+use crate::{App, Error, Platform, Runtime};
+
+/// How often a write is tried again when another writer was quicker. Each loss means somebody else moved the
+/// execution forward, and it has few steps to go.
+const CAS_ATTEMPTS: u32 = 8;
+
+/// How long after the container's end its log may be unreadable before the outcome is stored without it.
+/// A kubelet that restarts is back by then; callers should not wait for ever for one that is not.
+const LOG_PATIENCE: SignedDuration = SignedDuration::from_secs(60);
+
+/// What applying an observation came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Applied {
+    /// It moved the execution to `Finished`.
+    Finished,
+    /// It changed something else.
+    Changed,
+    /// Nothing was new.
+    Nothing,
+    /// There is no such execution.
+    Unknown,
+}
+
+impl<P: Platform> App<P> {
+    /// Applies an observation and writes the result. A terminal one is written together with the log, and
+    /// only then the Job is deleted.
+    ///
+    /// # Errors
+    /// When the store or the API server fails on the way; the same observation can be applied again.
+    pub(crate) async fn apply(
+        &self,
+        id: ExecutionId,
+        observation: &Observation,
+        pod: Option<&PodObservation>,
+    ) -> Result<Applied, Error> {
+        for _ in 0..CAS_ATTEMPTS {
+            let Some(current) = self.store.get(id).await? else {
+                return Ok(Applied::Unknown);
+            };
+            let Some(mut next) = transition(&current, observation, self.runtime.now()) else {
+                return Ok(Applied::Nothing);
+            };
+            let written = if next.status == Status::Finished {
+                let log = self.log_at_the_end(&next, pod).await?;
+                next.log = Some(LogSummary {
+                    bytes: log.bytes,
+                    lost_bytes: log.lost_bytes,
+                    complete: log.complete,
+                });
+                self.store.finish(&next, &log).await?
+            } else {
+                self.store.update(&next).await?
+            };
+            match written {
+                Written::Updated if next.status == Status::Finished => {
+                    self.log_finished(&next);
+                    return Ok(Applied::Finished);
+                }
+                Written::Updated => return Ok(Applied::Changed),
+                Written::Stale => {}
+                Written::Missing => return Ok(Applied::Unknown),
+            }
+        }
+        Err(Error::Contended)
+    }
+
+    /// The log of an execution that ends now. One that never ran has an empty log, and that is all of it.
+    async fn log_at_the_end(
+        &self,
+        next: &Execution,
+        pod: Option<&PodObservation>,
+    ) -> Result<StoredLog, Error> {
+        let Some(pod) = pod else {
+            let complete = next.started_at.is_none();
+            return Ok(StoredLog {
+                complete,
+                ..StoredLog::default()
+            });
+        };
+        if pod.terminated.is_none() && pod.running_since.is_none() {
+            return Ok(StoredLog {
+                complete: true,
+                ..StoredLog::default()
+            });
+        }
+        match self.collect_log(&pod.name).await {
+            // What a script writes after this, until it is killed, is not seen.
+            Ok(log) => Ok(StoredLog {
+                complete: log.complete && pod.terminated.is_some(),
+                ..log
+            }),
+            Err(error) => {
+                let ended = next.finished_at.unwrap_or_else(|| self.runtime.now());
+                if self.runtime.now().duration_since(ended) < LOG_PATIENCE {
+                    return Err(error.into());
+                }
+                self.runtime.log(
+                    "the log could not be read and is given up",
+                    &[("execution", &next.id), ("error", &error)],
+                );
+                Ok(StoredLog::default())
+            }
+        }
+    }
+
+    fn log_finished(&self, execution: &Execution) {
+        let reason = execution
+            .ending
+            .as_ref()
+            .map_or("", |ending| ending.reason.as_str());
+        self.runtime.log(
+            "finished",
+            &[("execution", &execution.id), ("reason", &reason)],
+        );
+    }
+
+    /// Deletes the Job of a finished execution, with its pod and its ConfigMaps. Gone already is fine.
+    ///
+    /// # Errors
+    /// When the API server does not do it now; a later full list finds the Job again.
+    pub(crate) async fn delete_job(
+        &self,
+        execution_id: ExecutionId,
+        uid: Option<&str>,
+    ) -> Result<(), Error> {
+        let name = domain::execution::job_name(execution_id);
+        match self
+            .kubernetes
+            .delete_job(&name, uid, Propagation::Background)
+            .await
+        {
+            Ok(()) => Ok(()),
+            Err(error) if error.is_not_found() || error.is_conflict() => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+}

@@ -1,0 +1,221 @@
+//! The settings: read once, typed, each with its variable and default.
+
+use std::time::Duration;
+
+use domain::Quantity;
+use kubernetes::ClientConfig;
+
+/// A tick shorter than this would spend its time on starting.
+const MIN_TICK_BUDGET_SECONDS: f64 = 0.1;
+
+/// A tick longer than this would keep one component instance for no gain.
+const MAX_TICK_BUDGET_SECONDS: f64 = 300.0;
+
+/// More at once than one namespace of a usual cluster can hold.
+const MAX_MAX_RUNNING: u32 = 100_000;
+
+/// The settings of a deployment. The defaults stand in `spin.toml`, which declares the variables.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// `kube_url`: where the API server is, `scheme://host:port`.
+    pub kube_url: String,
+    /// `kube_token`: bearer token for the API server; empty where a proxy authenticates.
+    kube_token: Secret,
+    /// `kube_namespace`: the namespace that Jobs run in.
+    pub kube_namespace: String,
+    /// `default_image`: the image of submissions that name none.
+    pub default_image: String,
+    /// `allowed_images`: globs separated by commas or blanks; `*` allows every image.
+    pub allowed_images: Vec<String>,
+    /// `max_cpu`: the largest CPU a submission may ask for.
+    pub max_cpu: Quantity,
+    /// `max_memory`: the largest memory a submission may ask for.
+    pub max_memory: Quantity,
+    /// `max_ephemeral_storage`: the largest ephemeral storage a submission may ask for.
+    pub max_ephemeral_storage: Quantity,
+    /// `max_running`: how many executions have a Job at once.
+    pub max_running: u32,
+    /// `tick_budget_seconds`: how long one tick works; just under the cron's period.
+    pub tick_budget: Duration,
+    /// `tick_token`: bearer token of `POST /internal/tick`; empty leaves it open.
+    tick_token: Secret,
+}
+
+/// A text that never shows in a log.
+#[derive(Clone, Default)]
+struct Secret(Option<String>);
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(if self.0.is_some() {
+            "Secret(set)"
+        } else {
+            "Secret(unset)"
+        })
+    }
+}
+
+/// A variable has no usable value.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the variable {variable} {problem}")]
+pub struct ConfigError {
+    /// Its name in the manifest.
+    pub variable: &'static str,
+    /// What is wrong with it, never its value.
+    pub problem: String,
+}
+
+impl Config {
+    /// Reads every setting by its variable's name.
+    ///
+    /// # Errors
+    /// The first variable that is missing or has no usable value.
+    pub fn read(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
+        let text = |variable: &'static str| {
+            lookup(variable)
+                .map(|value| value.trim().to_owned())
+                .ok_or_else(|| problem(variable, "is not set in the manifest"))
+        };
+        let required = |variable: &'static str| match text(variable)? {
+            value if value.is_empty() => Err(problem(variable, "is empty")),
+            value => Ok(value),
+        };
+        let secret = |variable: &'static str| {
+            text(variable).map(|value| Secret(Some(value).filter(|v| !v.is_empty())))
+        };
+        let quantity = |variable: &'static str| {
+            required(variable)?
+                .parse::<Quantity>()
+                .map_err(|e| problem(variable, &e.to_string()))
+        };
+        Ok(Self {
+            kube_url: base_url(required("kube_url")?)?,
+            kube_token: secret("kube_token")?,
+            kube_namespace: required("kube_namespace")?,
+            default_image: required("default_image")?,
+            allowed_images: globs(&required("allowed_images")?),
+            max_cpu: quantity("max_cpu")?,
+            max_memory: quantity("max_memory")?,
+            max_ephemeral_storage: quantity("max_ephemeral_storage")?,
+            max_running: max_running(&required("max_running")?)?,
+            tick_budget: tick_budget(&required("tick_budget_seconds")?)?,
+            tick_token: secret("tick_token")?,
+        })
+    }
+
+    /// The bearer token that `POST /internal/tick` asks for, if any.
+    pub fn tick_token(&self) -> Option<&str> {
+        self.tick_token.0.as_deref()
+    }
+
+    /// The part of the settings that the Kubernetes client takes.
+    pub(crate) fn kubernetes(&self) -> ClientConfig {
+        ClientConfig::new(
+            self.kube_url.clone(),
+            self.kube_namespace.clone(),
+            self.kube_token.0.clone(),
+        )
+    }
+}
+
+fn problem(variable: &'static str, problem: &str) -> ConfigError {
+    ConfigError {
+        variable,
+        problem: problem.to_owned(),
+    }
+}
+
+fn base_url(url: String) -> Result<String, ConfigError> {
+    let rest = url
+        .strip_prefix("http://")
+        .or_else(|| url.strip_prefix("https://"));
+    match rest.map(|r| r.trim_end_matches('/')) {
+        Some(host) if !host.is_empty() => Ok(url.trim_end_matches('/').to_owned()),
+        _ => Err(problem(
+            "kube_url",
+            "is not of the form http(s)://host:port",
+        )),
+    }
+}
+
+fn globs(list: &str) -> Vec<String> {
+    list.split(|c: char| c == ',' || c.is_whitespace())
+        .filter(|glob| !glob.is_empty())
+        .map(str::to_owned)
+        .collect()
+}
+
+fn max_running(text: &str) -> Result<u32, ConfigError> {
+    match text.parse::<u32>() {
+        Ok(n) if (1..=MAX_MAX_RUNNING).contains(&n) => Ok(n),
+        _ => Err(problem(
+            "max_running",
+            &format!("is not a whole number from 1 to {MAX_MAX_RUNNING}"),
+        )),
+    }
+}
+
+fn tick_budget(text: &str) -> Result<Duration, ConfigError> {
+    match text.parse::<f64>() {
+        Ok(s) if (MIN_TICK_BUDGET_SECONDS..=MAX_TICK_BUDGET_SECONDS).contains(&s) => {
+            Ok(Duration::from_secs_f64(s))
+        }
+        _ => Err(problem(
+            "tick_budget_seconds",
+            &format!("is not a number from {MIN_TICK_BUDGET_SECONDS} to {MAX_TICK_BUDGET_SECONDS}"),
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    //! Reading the settings.
+    use super::*;
+
+    fn lookup(changed: &'static str, value: &'static str) -> impl Fn(&str) -> Option<String> {
+        move |name| {
+            let text = match name {
+                name if name == changed => value,
+                "kube_url" => "https://kubernetes.default.svc/",
+                "kube_token" => "s3cret",
+                "max_cpu" => "4",
+                "max_memory" => "8Gi",
+                "max_ephemeral_storage" => "16Gi",
+                "max_running" => "100",
+                "tick_budget_seconds" => "9.6",
+                "allowed_images" => "docker.io/*, ghcr.io/*",
+                "tick_token" => "",
+                _ => "x",
+            };
+            Some(text.to_owned())
+        }
+    }
+
+    #[test]
+    fn a_whole_set_is_read_and_hides_its_secrets() {
+        let config = Config::read(lookup("", "")).expect("valid");
+        assert_eq!(config.kube_url, "https://kubernetes.default.svc");
+        assert_eq!(config.allowed_images, ["docker.io/*", "ghcr.io/*"]);
+        assert_eq!(config.tick_token(), None);
+        assert_eq!(config.tick_budget, Duration::from_millis(9600));
+        assert!(!format!("{config:?}").contains("s3cret"));
+    }
+
+    #[test]
+    fn each_bad_value_names_its_variable() {
+        for (name, value) in [
+            ("kube_url", "kubernetes"),
+            ("kube_url", "https://"),
+            ("kube_namespace", " "),
+            ("max_cpu", "lots"),
+            ("max_running", "0"),
+            ("max_running", "-1"),
+            ("tick_budget_seconds", "NaN"),
+            ("tick_budget_seconds", "1e9"),
+        ] {
+            let error = Config::read(lookup(name, value)).expect_err(value);
+            assert_eq!(error.variable, name);
+        }
+        assert!(Config::read(|_| None).is_err());
+    }
+}

@@ -1,0 +1,239 @@
+//! Creating the Job of an execution: once, whatever gets lost on the way.
+//!
+//! The intent is stored before the first request (`dispatched_at`), the Job's name is derived from the id, and its uid
+//! is stored last. Between the two every step can be done again: a second creation is a conflict,
+//! a second ConfigMap too, and unsuspending twice is unsuspending.
+
+use std::collections::BTreeMap;
+
+use domain::transition::waiting;
+use domain::{Execution, Observation, Reason, Submission, Waiting, WaitingKind};
+use jiff::SignedDuration;
+use kubernetes::{Error as KubernetesError, RunSpec};
+use store::Written;
+
+use crate::{App, Error, Platform, Runtime};
+
+/// How long an execution that the API server could not take stays in the queue before the next try, unless
+/// the server says how long.
+const RETRY_AFTER: SignedDuration = SignedDuration::from_secs(1);
+
+/// The same where only people or other executions' ends can help: a quota, missing rights.
+const RETRY_AFTER_REFUSAL: SignedDuration = SignedDuration::from_secs(5);
+
+/// What the pod may use beyond the sum of its clocks before the kubelet ends it, in seconds. It is the backstop
+/// behind our own clocks, for the case that nobody ticks any more.
+const POD_DEADLINE_MARGIN_SECONDS: u64 = 120;
+
+/// How a creation went, for whoever paces the next ones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Created {
+    /// The Job runs, or never will: this execution needs no further try.
+    Settled,
+    /// The API server cannot take Jobs at the moment.
+    Later,
+}
+
+impl<P: Platform> App<P> {
+    /// Creates the Job and whatever its script and files need, and stores what came of it.
+    pub(crate) async fn create_job(
+        &self,
+        execution: &Execution,
+        submission: &Submission,
+    ) -> Created {
+        let result = match self.ensure_job(execution, submission).await {
+            Ok(uid) => self
+                .apply(execution.id, &Observation::JobExists { uid }, None)
+                .await
+                .map(|_| Created::Settled),
+            Err(NotCreated::Foreign) => {
+                let message = format!(
+                    "a Job named {} exists that is not this execution's",
+                    execution.job_name()
+                );
+                self.refuse(execution, Reason::InvalidSpec, message).await
+            }
+            Err(NotCreated::Error(error)) => self.not_created(execution, &error).await,
+        };
+        result.unwrap_or_else(|error| {
+            self.runtime.log(
+                "the Job's creation is left to a later tick",
+                &[("execution", &execution.id), ("error", &error.chain())],
+            );
+            Created::Later
+        })
+    }
+
+    /// Creates or adopts the Job, and lets it run once all it needs is there. Answers its uid.
+    async fn ensure_job(
+        &self,
+        execution: &Execution,
+        submission: &Submission,
+    ) -> Result<String, NotCreated> {
+        let payload = kubernetes::payload(&run_spec(execution, submission));
+        let (uid, suspended) = match self.kubernetes.create_job(&payload.job).await {
+            Ok(job) => (job.uid, job.suspended),
+            Err(error) if error.is_already_exists() => {
+                let found = self.kubernetes.get_job(&execution.job_name()).await?;
+                if found.spec_digest.as_deref() != Some(submission.digest.as_str()) {
+                    return Err(NotCreated::Foreign);
+                }
+                (found.uid, found.suspended)
+            }
+            Err(error) => return Err(error.into()),
+        };
+        if suspended {
+            for config_map in &payload.with_owner(&uid).config_maps {
+                match self.kubernetes.create_config_map(config_map).await {
+                    Err(error) if !error.is_already_exists() => return Err(error.into()),
+                    _ => {}
+                }
+            }
+            self.kubernetes.unsuspend_job(&execution.job_name()).await?;
+        }
+        Ok(uid)
+    }
+
+    /// What the API server's answer means: a verdict, patience, or nothing at all.
+    async fn not_created(
+        &self,
+        execution: &Execution,
+        error: &KubernetesError,
+    ) -> Result<Created, Error> {
+        let text = error.to_string();
+        if error.is_quota() {
+            return self
+                .postpone(execution, WaitingKind::Quota, &text, RETRY_AFTER_REFUSAL)
+                .await;
+        }
+        if let Some(reason) = verdict(error) {
+            return self.refuse(execution, reason, text).await;
+        }
+        if error.is_definite() {
+            // Nothing was created: not sent, not allowed in, asked for patience, or the namespace is missing.
+            let wait = error.retry_after().map_or_else(
+                || {
+                    if error.is_retryable() {
+                        RETRY_AFTER
+                    } else {
+                        RETRY_AFTER_REFUSAL
+                    }
+                },
+                |after| SignedDuration::try_from(after).unwrap_or(RETRY_AFTER_REFUSAL),
+            );
+            return self
+                .postpone(execution, WaitingKind::ApiServer, &text, wait)
+                .await;
+        }
+        // It may have been created. The claim runs out soon, and then its name tells.
+        let message = format!("the API server's answer was lost, it will be asked again: {text}");
+        self.apply(
+            execution.id,
+            &Observation::Waiting(waiting(WaitingKind::ApiServer, &message)),
+            None,
+        )
+        .await?;
+        Ok(Created::Later)
+    }
+
+    async fn refuse(
+        &self,
+        execution: &Execution,
+        reason: Reason,
+        message: String,
+    ) -> Result<Created, Error> {
+        self.apply(
+            execution.id,
+            &Observation::Refused { reason, message },
+            None,
+        )
+        .await?;
+        Ok(Created::Settled)
+    }
+
+    /// Back to the queue, not to be tried before that long has passed.
+    async fn postpone(
+        &self,
+        execution: &Execution,
+        kind: WaitingKind,
+        message: &str,
+        wait: SignedDuration,
+    ) -> Result<Created, Error> {
+        let now = self.runtime.now();
+        let observation = Observation::Postponed(Waiting {
+            kind,
+            message: message.to_owned(),
+        });
+        // Only the record as it was claimed may be put back: any other generation says that more is known.
+        let Some(current) = self.store.get(execution.id).await? else {
+            return Ok(Created::Settled);
+        };
+        if let Some(next) = domain::transition(&current, &observation, now) {
+            // Whoever wrote in between knew more than this.
+            let (Written::Updated | Written::Stale | Written::Missing) =
+                self.store.postpone(&next, now + wait).await?;
+        }
+        Ok(Created::Later)
+    }
+}
+
+/// Why there is no uid.
+enum NotCreated {
+    /// A Job of that name exists and is not ours.
+    Foreign,
+    /// The API server said no, or nothing.
+    Error(KubernetesError),
+}
+
+impl From<KubernetesError> for NotCreated {
+    fn from(error: KubernetesError) -> Self {
+        Self::Error(error)
+    }
+}
+
+/// The reason with which an execution ends whose Job the API server surely will not take, however often it is asked.
+fn verdict(error: &KubernetesError) -> Option<Reason> {
+    match error {
+        KubernetesError::Forbidden {
+            is_quota: false,
+            is_permission: false,
+            ..
+        } => Some(Reason::AdmissionDenied),
+        KubernetesError::BadRequest { message } if message.contains("admission webhook") => {
+            Some(Reason::AdmissionDenied)
+        }
+        KubernetesError::BadRequest { .. }
+        | KubernetesError::Invalid { .. }
+        | KubernetesError::RequestTooLarge { .. }
+        | KubernetesError::BadInput(_) => Some(Reason::InvalidSpec),
+        _ => None,
+    }
+}
+
+fn run_spec(execution: &Execution, submission: &Submission) -> RunSpec {
+    let t = &execution.timeouts;
+    RunSpec {
+        id: execution.id.0,
+        spec_digest: submission.digest.clone(),
+        image: submission.image.clone(),
+        script: submission.script.clone(),
+        interpreter: submission.interpreter.clone(),
+        args: submission.args.clone(),
+        env: submission.env.clone(),
+        secret_env: BTreeMap::new(),
+        files: submission.files.clone(),
+        cpu: Some(submission.resources.cpu.to_string()),
+        memory: Some(submission.resources.memory.to_string()),
+        ephemeral_storage: submission
+            .resources
+            .ephemeral_storage
+            .as_ref()
+            .map(ToString::to_string),
+        grace_seconds: t.grace_seconds,
+        pod_deadline_seconds: u64::from(t.start_seconds)
+            + u64::from(t.run_seconds)
+            + u64::from(t.grace_seconds)
+            + POD_DEADLINE_MARGIN_SECONDS,
+        labels: submission.labels.clone(),
+    }
+}

@@ -1,0 +1,257 @@
+//! Logs: kept with head and tail when an execution ends, live while it runs.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use domain::{Execution, ExecutionId, Status};
+use kubernetes::{Error as KubernetesError, LogStream, PodObservation, Transport};
+use store::StoredLog;
+
+use crate::{App, Error, Platform, Runtime};
+
+/// How much of a log's beginning is kept, in bytes: 1 MiB, as the API promises.
+pub const LOG_HEAD_LIMIT_BYTES: usize = 1 << 20;
+
+/// How much of a log's end is kept, in bytes: 1 MiB, as the API promises.
+pub const LOG_TAIL_LIMIT_BYTES: usize = 1 << 20;
+
+/// How often the API server is asked for a log before the next tick has to try: a kubelet that is just busy
+/// answers by then.
+const LOG_READ_ATTEMPTS: u32 = 3;
+
+/// The pause between two such attempts.
+const LOG_READ_PAUSE: Duration = Duration::from_millis(200);
+
+/// How long a follower waits for a queued execution to start. Callers come back with the same request.
+const FOLLOW_START_LIMIT: Duration = Duration::from_secs(3600);
+
+/// How often a follower looks whether it has started.
+const FOLLOW_START_INTERVAL: Duration = Duration::from_millis(250);
+
+/// How a log is read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LogOptions {
+    /// Only so many lines from the end.
+    pub tail_lines: Option<u32>,
+    /// Only what was written in the last so many seconds.
+    pub since_seconds: Option<u32>,
+    /// Each line begins with its time, as Kubernetes writes it.
+    pub timestamps: bool,
+    /// Go on until the script has ended.
+    pub follow: bool,
+}
+
+/// Where a log comes from.
+pub enum Log<P: Platform> {
+    /// From the store: the execution is finished. Options are the reader's to apply.
+    Stored(StoredLog),
+    /// From the cluster, with the options applied there.
+    Live(LiveLog<P>),
+    /// There is none yet: the script has not started.
+    NotYet,
+}
+
+/// A log as it is being written.
+pub struct LiveLog<P: Platform> {
+    stream: LogStream<<P::Transport as Transport>::Body>,
+}
+
+impl<P: Platform> LiveLog<P> {
+    /// The next bytes as the script wrote them; none at the end.
+    ///
+    /// # Errors
+    /// When the API server breaks off.
+    pub async fn chunk(&mut self) -> Result<Option<Bytes>, Error> {
+        Ok(self.stream.chunk().await?)
+    }
+}
+
+impl<P: Platform> App<P> {
+    /// The log of an execution; none for an unknown id.
+    ///
+    /// # Errors
+    /// When neither the store nor the API server can say.
+    pub async fn log(
+        &self,
+        id: ExecutionId,
+        options: &LogOptions,
+    ) -> Result<Option<Log<P>>, Error> {
+        let deadline = self.runtime.now() + FOLLOW_START_LIMIT;
+        loop {
+            let Some(execution) = self.store.get(id).await? else {
+                return Ok(None);
+            };
+            if execution.status == Status::Finished {
+                return Ok(Some(Log::Stored(
+                    self.store.log(id).await?.unwrap_or_default(),
+                )));
+            }
+            if let Some(live) = self.live_log(&execution, options).await? {
+                return Ok(Some(live));
+            }
+            if !options.follow || self.runtime.now() >= deadline {
+                return Ok(Some(Log::NotYet));
+            }
+            self.runtime.sleep(FOLLOW_START_INTERVAL).await;
+        }
+    }
+
+    async fn live_log(
+        &self,
+        execution: &Execution,
+        options: &LogOptions,
+    ) -> Result<Option<Log<P>>, Error> {
+        if execution.dispatched_at.is_none() {
+            return Ok(None);
+        }
+        let pods = self.kubernetes.pods_of_job(&execution.job_name()).await?;
+        let Some(pod) = pods.iter().find(|pod| has_log(pod)) else {
+            return Ok(None);
+        };
+        let options = kubernetes::LogOptions {
+            follow: options.follow,
+            tail_lines: options.tail_lines,
+            since_seconds: options.since_seconds,
+            timestamps: options.timestamps,
+            ..Default::default()
+        };
+        match self.kubernetes.read_log(&pod.name, &options).await {
+            Ok(stream) => Ok(Some(Log::Live(LiveLog { stream }))),
+            Err(error) if log_is_not_there(&error) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Reads the whole log of a pod's container, keeping head and tail.
+    ///
+    /// # Errors
+    /// When the API server cannot give it now, though it may later.
+    pub(crate) async fn collect_log(&self, pod_name: &str) -> Result<StoredLog, KubernetesError> {
+        let mut attempt = 1;
+        loop {
+            match self.try_collect_log(pod_name).await {
+                Err(error) if log_is_not_there(&error) => return Ok(StoredLog::default()),
+                Err(error) if error.is_retryable() && attempt < LOG_READ_ATTEMPTS => {
+                    attempt += 1;
+                    self.runtime.sleep(LOG_READ_PAUSE).await;
+                }
+                other => return other,
+            }
+        }
+    }
+
+    async fn try_collect_log(&self, pod_name: &str) -> Result<StoredLog, KubernetesError> {
+        let mut stream = self
+            .kubernetes
+            .read_log(pod_name, &kubernetes::LogOptions::default())
+            .await?;
+        let mut collector = Collector::default();
+        while let Some(chunk) = stream.chunk().await? {
+            collector.push(&chunk);
+        }
+        Ok(collector.finish())
+    }
+}
+
+fn has_log(pod: &PodObservation) -> bool {
+    pod.running_since.is_some() || pod.terminated.is_some()
+}
+
+/// Whether the API server surely has no log of it: its pod is gone, or its container never started.
+fn log_is_not_there(error: &KubernetesError) -> bool {
+    matches!(
+        error,
+        KubernetesError::NotFound { .. } | KubernetesError::BadRequest { .. }
+    )
+}
+
+/// Keeps the first and the last bytes of a stream, and counts them all.
+#[derive(Default)]
+struct Collector {
+    head: Vec<u8>,
+    tail: Vec<u8>,
+    bytes: u64,
+}
+
+impl Collector {
+    fn push(&mut self, chunk: &[u8]) {
+        self.bytes += chunk.len() as u64;
+        let room = LOG_HEAD_LIMIT_BYTES - self.head.len();
+        let (first, rest) = chunk.split_at(room.min(chunk.len()));
+        self.head.extend_from_slice(first);
+        self.tail.extend_from_slice(rest);
+        // Twice the limit before it is cut: each byte is moved at most once or twice, not once a chunk.
+        if self.tail.len() > 2 * LOG_TAIL_LIMIT_BYTES {
+            self.cut_tail();
+        }
+    }
+
+    fn cut_tail(&mut self) {
+        let surplus = self.tail.len().saturating_sub(LOG_TAIL_LIMIT_BYTES);
+        self.tail.drain(..surplus);
+    }
+
+    fn finish(mut self) -> StoredLog {
+        self.cut_tail();
+        let kept = (self.head.len() + self.tail.len()) as u64;
+        let lost_bytes = self.bytes - kept;
+        StoredLog {
+            head: self.head,
+            tail: self.tail,
+            bytes: self.bytes,
+            lost_bytes,
+            complete: lost_bytes == 0,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    //! What is kept of a long log.
+    use super::*;
+
+    fn collect(length: usize, step: usize) -> (Vec<u8>, StoredLog) {
+        let all: Vec<u8> = (0..length).map(|i| (i / 7 % 251) as u8).collect();
+        let mut collector = Collector::default();
+        for chunk in all.chunks(step) {
+            collector.push(chunk);
+        }
+        (all, collector.finish())
+    }
+
+    #[test]
+    fn a_log_up_to_both_limits_is_kept_whole() {
+        for length in [
+            0,
+            1,
+            LOG_HEAD_LIMIT_BYTES,
+            LOG_HEAD_LIMIT_BYTES + 1,
+            LOG_HEAD_LIMIT_BYTES + LOG_TAIL_LIMIT_BYTES,
+        ] {
+            let (all, log) = collect(length, 65_521);
+            assert_eq!([log.head, log.tail].concat(), all);
+            assert_eq!(
+                (log.bytes, log.lost_bytes, log.complete),
+                (length as u64, 0, true)
+            );
+        }
+    }
+
+    #[test]
+    fn of_a_longer_one_head_and_tail_are_kept_and_the_rest_is_counted() {
+        for (length, step) in [
+            (10_000_000, 4096),
+            (10_000_000, 9_999_999),
+            (2_097_153, 1_000_003),
+        ] {
+            let (all, log) = collect(length, step);
+            assert_eq!(log.head, all[..LOG_HEAD_LIMIT_BYTES]);
+            assert_eq!(log.tail, all[length - LOG_TAIL_LIMIT_BYTES..]);
+            assert_eq!(
+                log.lost_bytes,
+                (length - LOG_HEAD_LIMIT_BYTES - LOG_TAIL_LIMIT_BYTES) as u64
+            );
+            assert!(!log.complete);
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! What a pod says, as an observation of the execution. Pure.
+
+use domain::transition::waiting;
+use domain::{ContainerEnd, Observation, Reason, Waiting, WaitingKind};
+use kubernetes::{PodObservation, Terminated};
+
+/// What an execution waits for between its Job's creation and its container's start when nothing is wrong.
+pub(crate) const STARTING: &str = "its Job is created; its container has not started yet";
+
+/// What the pod tells about its execution; none where it tells nothing new.
+pub(crate) fn observation(pod: &PodObservation) -> Option<Observation> {
+    if let Some(ended_by_cluster) = ended_by_cluster(pod) {
+        return Some(ended_by_cluster);
+    }
+    if let Some(terminated) = &pod.terminated {
+        return Some(Observation::Ended(container_end(terminated)));
+    }
+    if let Some(at) = pod.running_since {
+        return Some(Observation::Started { at });
+    }
+    if pod.deleted {
+        // It goes without having run; its end is seen when it is gone.
+        return None;
+    }
+    why_it_waits(pod)
+}
+
+/// The pod was ended from outside: its container's exit code then says nothing about the script, unless
+/// the script had ended well before.
+fn ended_by_cluster(pod: &PodObservation) -> Option<Observation> {
+    let succeeded = pod.terminated.as_ref().is_some_and(|t| t.exit_code == 0);
+    if succeeded {
+        return None;
+    }
+    let message = pod.pod_message.clone().unwrap_or_default();
+    let over = pod.terminated.is_some() || pod.phase == "Failed";
+    let failed = |reason, message| Some(Observation::PodFailed { reason, message });
+    match pod.pod_reason.as_deref() {
+        Some("DeadlineExceeded") if over => {
+            let reason = if pod.terminated.is_some() {
+                Reason::RunTimeout
+            } else {
+                Reason::StartTimeout
+            };
+            return failed(reason, format!("the pod's deadline passed: {message}"));
+        }
+        Some("Evicted") if over && message.contains("ephemeral") => {
+            return failed(Reason::EphemeralStorageExceeded, message);
+        }
+        Some("NodeLost") => return failed(Reason::NodeLost, message),
+        Some(
+            "Evicted" | "Terminated" | "NodeShutdown" | "Shutdown" | "Preempting" | "NodeAffinity",
+        ) if over => {
+            return failed(
+                Reason::Evicted,
+                format!("the node ended the pod: {message}"),
+            );
+        }
+        _ => {}
+    }
+    if let (Some(disruption), true) = (&pod.disruption, over) {
+        return failed(
+            Reason::Evicted,
+            format!("the cluster ended the pod: {disruption}"),
+        );
+    }
+    if pod.deleted && pod.terminated.is_some() {
+        let message = "its pod was deleted by somebody while the script ran".to_owned();
+        return Some(Observation::JobGone { message });
+    }
+    if pod.phase == "Failed" && pod.terminated.is_none() {
+        let reason = pod.pod_reason.as_deref().unwrap_or("no reason given");
+        return failed(
+            Reason::Evicted,
+            format!("the pod failed before its container ran ({reason}): {message}"),
+        );
+    }
+    None
+}
+
+fn container_end(terminated: &Terminated) -> ContainerEnd {
+    let reason = terminated.reason.as_deref().unwrap_or_default();
+    ContainerEnd {
+        exit_code: terminated.exit_code,
+        signal: terminated.signal,
+        out_of_memory: reason == "OOMKilled",
+        start_error: matches!(
+            reason,
+            "StartError" | "ContainerCannotRun" | "RunContainerError"
+        ),
+        message: if reason == "Completed" || reason == "Error" {
+            // The fallback to the log's end would repeat what the log says.
+            String::new()
+        } else {
+            terminated.message.clone().unwrap_or_default()
+        },
+        started_at: terminated.started_at,
+        finished_at: terminated.finished_at,
+    }
+}
+
+fn why_it_waits(pod: &PodObservation) -> Option<Observation> {
+    if let Some(message) = &pod.unschedulable {
+        let message = format!("no node can take it: {message}");
+        return Some(Observation::Waiting(Waiting {
+            kind: WaitingKind::Unschedulable,
+            message,
+        }));
+    }
+    let Some(why) = &pod.waiting else {
+        return Some(Observation::Waiting(waiting(
+            WaitingKind::Starting,
+            STARTING,
+        )));
+    };
+    let said = why.message.as_deref().unwrap_or_default();
+    let message = format!("{}: {said}", why.reason);
+    let kind = match why.reason.as_str() {
+        "InvalidImageName" => {
+            return Some(Observation::CannotStart {
+                reason: Reason::ImageUnavailable,
+                message,
+            });
+        }
+        "ErrImagePull"
+        | "ImagePullBackOff"
+        | "ErrImageNeverPull"
+        | "RegistryUnavailable"
+        | "ImageInspectError" => WaitingKind::Image,
+        "CreateContainerConfigError" | "CreateContainerError" | "RunContainerError" => {
+            WaitingKind::Config
+        }
+        _ => {
+            return Some(Observation::Waiting(waiting(
+                WaitingKind::Starting,
+                STARTING,
+            )));
+        }
+    };
+    Some(Observation::Waiting(Waiting { kind, message }))
+}

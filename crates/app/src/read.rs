@@ -1,0 +1,96 @@
+//! Reading executions: one, one when it is finished, many.
+
+use std::time::Duration;
+
+use domain::{Execution, ExecutionId, Status};
+use jiff::Timestamp;
+use store::{Cursor, Filter, Page};
+
+use crate::{App, Error, Platform, Runtime};
+
+/// The first look after the start of a wait comes after this; a waiter for a quick script is not kept waiting.
+const WAIT_FIRST_INTERVAL: Duration = Duration::from_millis(15);
+
+/// A waiter looks at least this often: the delay that waiting adds to an end stays a fraction of a second.
+const WAIT_LAST_INTERVAL: Duration = Duration::from_millis(200);
+
+/// An execution as a caller sees it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct View {
+    /// The record.
+    pub execution: Execution,
+    /// Its place in the queue, from 1, while it is there.
+    pub queue_position: Option<u64>,
+}
+
+impl<P: Platform> App<P> {
+    /// The execution of that id, if there is one.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn get(&self, id: ExecutionId) -> Result<Option<View>, Error> {
+        match self.store.get(id).await? {
+            Some(execution) => Ok(Some(self.view(execution).await?)),
+            None => Ok(None),
+        }
+    }
+
+    /// The record with what is computed for the reader.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn view(&self, execution: Execution) -> Result<View, Error> {
+        let waits = execution.status == Status::Queued && execution.dispatched_at.is_none();
+        let queue_position = if waits {
+            self.store.queue_position(&execution).await?
+        } else {
+            None
+        };
+        Ok(View {
+            execution,
+            queue_position,
+        })
+    }
+
+    /// The execution once it is finished, or as it is when the limit has passed.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn wait_until_finished(
+        &self,
+        id: ExecutionId,
+        limit: Duration,
+    ) -> Result<Option<View>, Error> {
+        let deadline = self
+            .runtime
+            .now()
+            .saturating_add(limit)
+            .unwrap_or(Timestamp::MAX);
+        let mut interval = WAIT_FIRST_INTERVAL;
+        loop {
+            let Some(execution) = self.store.get(id).await? else {
+                return Ok(None);
+            };
+            let left =
+                Duration::try_from(deadline.duration_since(self.runtime.now())).unwrap_or_default();
+            if execution.status == Status::Finished || left.is_zero() {
+                return Ok(Some(self.view(execution).await?));
+            }
+            self.runtime.sleep(interval.min(left)).await;
+            interval = (interval * 3 / 2).min(WAIT_LAST_INTERVAL);
+        }
+    }
+
+    /// One page of executions, newest first.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn list(
+        &self,
+        filter: &Filter,
+        limit: u32,
+        after: Option<Cursor>,
+    ) -> Result<Page, Error> {
+        Ok(self.store.list(filter, limit, after).await?)
+    }
+}

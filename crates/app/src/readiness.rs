@@ -1,0 +1,77 @@
+//! Whether the service can do its work, told apart by what it stands on.
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::tick::LAST_TICK;
+use crate::{App, Platform, Runtime};
+
+/// A tick renews its mark at least every few seconds, and the cron's period is 10 s: three missed periods
+/// mean that nobody ticks.
+const TICK_STALE_AFTER: SignedDuration = SignedDuration::from_secs(30);
+
+/// Whether one thing works, else what is wrong with it, for the operator.
+pub type Check = Result<(), String>;
+
+/// What the service stands on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Readiness {
+    /// The database answers.
+    pub store: Check,
+    /// The API server answers and takes our token.
+    pub kubernetes: Check,
+    /// Somebody ticks.
+    pub tick: Check,
+}
+
+impl Readiness {
+    /// Whether all of it works.
+    pub fn is_ready(&self) -> bool {
+        self.store.is_ok() && self.kubernetes.is_ok() && self.tick.is_ok()
+    }
+}
+
+impl<P: Platform> App<P> {
+    /// Asks each in turn. Takes as long as the API server's timeouts at most.
+    pub async fn readiness(&self) -> Readiness {
+        let (store, kubernetes, tick) = futures::join!(
+            self.check_store(),
+            self.check_kubernetes(),
+            self.check_tick()
+        );
+        Readiness {
+            store,
+            kubernetes,
+            tick,
+        }
+    }
+
+    async fn check_store(&self) -> Check {
+        self.store
+            .ping()
+            .await
+            .map_err(|error| crate::Error::from(error).chain())
+    }
+
+    async fn check_kubernetes(&self) -> Check {
+        self.kubernetes
+            .ready()
+            .await
+            .map_err(|error| crate::Error::from(error).chain())
+    }
+
+    async fn check_tick(&self) -> Check {
+        let seen = self
+            .store
+            .get_state(LAST_TICK)
+            .await
+            .map_err(|error| crate::Error::from(error).chain())?;
+        let Some(at) = seen.and_then(|text| text.parse::<Timestamp>().ok()) else {
+            return Err("no tick has run yet".to_owned());
+        };
+        let age = self.runtime.now().duration_since(at);
+        if age > TICK_STALE_AFTER {
+            return Err(format!("the last tick was {} s ago", age.as_secs()));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,200 @@
+//! One tick: take the lease, see what changed, dispatch what waits, end what is due, until the budget is spent.
+//!
+//! A tick is idempotent and does not know who called it. It never retries inside: whatever fails is marked, and the
+//! next tick begins with a full list, which is the truth that the watch only hints at.
+
+mod deadlines;
+mod list;
+mod queue;
+mod watch;
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashSet;
+use std::time::Duration;
+
+use domain::ExecutionId;
+use futures::future::{self, Either};
+use jiff::{SignedDuration, Timestamp};
+
+use crate::{App, Error, Platform, Runtime};
+
+/// The lease's name in the store.
+const LEASE: &str = "tick";
+
+/// How long a lease lasts without renewal. A killed holder's work moves on after this and the next tick.
+pub(crate) const LEASE_TTL: SignedDuration = SignedDuration::from_secs(5);
+
+/// How often the holder renews: three chances within one lease.
+const LEASE_RENEWAL: Duration = Duration::from_millis(1500);
+
+/// The state key of the last tick's time, RFC 3339; readiness looks at it.
+pub(crate) const LAST_TICK: &str = "lastTick";
+
+/// The state key of the pods' resourceVersion to watch from, set only by a tick that left nothing undone.
+const RESOURCE_VERSION: &str = "podsResourceVersion";
+
+/// The state key of the last full list's time, RFC 3339.
+const LISTED_AT: &str = "listedAt";
+
+/// The watch is a hint; after this long a full list tells the truth again.
+const FULL_LIST_EVERY: SignedDuration = SignedDuration::from_mins(5);
+
+/// How many pods' observations are worked on at once: each is a few round trips to the store and the API server.
+const OBSERVATIONS_IN_FLIGHT: usize = 16;
+
+/// What one tick did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TickReport {
+    /// Whether this tick had the lease. If not, it did nothing.
+    pub leader: bool,
+    /// Who has the lease, when this tick had not.
+    pub holder: Option<String>,
+    /// How many Jobs it created or adopted.
+    pub dispatched: u32,
+    /// How many executions it finished.
+    pub finished: u32,
+    /// Whether it began with a full list.
+    pub listed: bool,
+    /// How many things it left to the next tick.
+    pub failures: u32,
+}
+
+/// What the parts of one tick share.
+struct Tick<'a, P: Platform> {
+    app: &'a App<P>,
+    holder: String,
+    ends_at: Timestamp,
+    /// Set when the lease was lost or could not be renewed in time: everything ends.
+    lost: Cell<bool>,
+    dispatched: Cell<u32>,
+    finished: Cell<u32>,
+    failures: Cell<u32>,
+    /// Finished in this tick with the Job deleted: their pods' last events need no look at the store.
+    done: RefCell<HashSet<ExecutionId>>,
+}
+
+impl<P: Platform> App<P> {
+    /// Works for that long, unless another holds the lease; then it returns at once.
+    ///
+    /// # Errors
+    /// When the store fails at the lease. What fails later is counted in the report.
+    pub async fn tick(&self, budget: Duration) -> Result<TickReport, Error> {
+        let now = self.runtime.now();
+        let holder = hex(&self.runtime.random::<8>());
+        if self
+            .store
+            .acquire_lease(LEASE, &holder, now, now + LEASE_TTL)
+            .await?
+            .is_none()
+        {
+            let holder = self.store.lease(LEASE).await?.map(|lease| lease.holder);
+            return Ok(TickReport {
+                holder,
+                ..TickReport::default()
+            });
+        }
+        let tick = Tick {
+            app: self,
+            holder,
+            ends_at: now + SignedDuration::try_from(budget).unwrap_or(LEASE_TTL),
+            lost: Cell::new(false),
+            dispatched: Cell::new(0),
+            finished: Cell::new(0),
+            failures: Cell::new(0),
+            done: RefCell::default(),
+        };
+        let report = tick.run().await;
+        self.store.release_lease(LEASE, &tick.holder).await?;
+        report
+    }
+}
+
+impl<P: Platform> Tick<'_, P> {
+    async fn run(&self) -> Result<TickReport, Error> {
+        self.mark().await?;
+        let (listed, (), (), ()) = futures::join!(
+            self.follow_pods(),
+            self.drain_queue(),
+            self.end_what_is_due(),
+            self.keep_lease(),
+        );
+        self.mark().await?;
+        Ok(TickReport {
+            leader: true,
+            holder: None,
+            dispatched: self.dispatched.get(),
+            finished: self.finished.get(),
+            listed,
+            failures: self.failures.get(),
+        })
+    }
+
+    async fn mark(&self) -> Result<(), Error> {
+        Ok(self
+            .app
+            .store
+            .set_state(LAST_TICK, &self.app.now().to_string())
+            .await?)
+    }
+
+    fn is_over(&self) -> bool {
+        self.lost.get() || self.app.now() >= self.ends_at
+    }
+
+    /// Sleeps that long, or until the tick's end.
+    async fn pause(&self, duration: Duration) {
+        self.app.runtime.sleep(duration.min(self.left())).await;
+    }
+
+    fn left(&self) -> Duration {
+        Duration::try_from(self.ends_at.duration_since(self.app.now())).unwrap_or_default()
+    }
+
+    /// Ends when the tick does, whether its time is up or its lease lost.
+    async fn until_over(&self) {
+        while !self.is_over() {
+            self.pause(LEASE_RENEWAL).await;
+        }
+    }
+
+    async fn keep_lease(&self) {
+        while !self.is_over() {
+            self.pause(LEASE_RENEWAL).await;
+            let now = self.app.now();
+            match self
+                .app
+                .store
+                .acquire_lease(LEASE, &self.holder, now, now + LEASE_TTL)
+                .await
+            {
+                Ok(Some(_)) => {}
+                Ok(None) => {
+                    self.app
+                        .runtime
+                        .log("the lease was lost to another tick", &[]);
+                    self.lost.set(true);
+                }
+                // The lease still holds for a while; the compare-and-set on every write guards what follows it.
+                Err(error) => self.failed("the lease could not be renewed", &Error::from(error)),
+            }
+        }
+    }
+
+    /// Notes something that is left to the next tick.
+    fn failed(&self, what: &str, error: &Error) {
+        self.failures.set(self.failures.get() + 1);
+        self.app.runtime.log(what, &[("error", &error.chain())]);
+    }
+
+    /// The future's answer, or none if the tick ends first.
+    async fn unless_over<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+        match future::select(std::pin::pin!(work), std::pin::pin!(self.until_over())).await {
+            Either::Left((answer, _)) => Some(answer),
+            Either::Right(_) => None,
+        }
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

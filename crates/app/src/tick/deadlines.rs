@@ -1,0 +1,66 @@
+//! Ending what ran out of time, after asking the cluster once more how it stands.
+
+use std::time::Duration;
+
+use domain::{Execution, Observation};
+
+use super::Tick;
+use crate::apply::Applied;
+use crate::observe::observation;
+use crate::{Error, Platform};
+
+/// How often deadlines are looked at. Clocks count whole seconds.
+const DEADLINE_INTERVAL: Duration = Duration::from_millis(500);
+
+/// How many deadlines are worked on in one look, the oldest first.
+const DEADLINE_BATCH: u32 = 64;
+
+impl<P: Platform> Tick<'_, P> {
+    pub(super) async fn end_what_is_due(&self) {
+        while !self.is_over() {
+            match self.app.store.due(self.app.now(), DEADLINE_BATCH).await {
+                Ok(due) => {
+                    for execution in due {
+                        if self.is_over() {
+                            return;
+                        }
+                        if let Err(error) = self.end(&execution).await {
+                            self.failed("a deadline could not be carried out", &error);
+                        }
+                    }
+                }
+                Err(error) => self.failed("the deadlines could not be read", &Error::from(error)),
+            }
+            self.pause(DEADLINE_INTERVAL).await;
+        }
+    }
+
+    /// A conclusive observation goes before the clock: a script that ended in time ended in time, however late we look.
+    async fn end(&self, execution: &Execution) -> Result<(), Error> {
+        let app = self.app;
+        // A first generation was never dispatched: the cluster knows nothing of it, and need not be asked.
+        let pods = if execution.generation == 1 {
+            Vec::new()
+        } else {
+            app.kubernetes.pods_of_job(&execution.job_name()).await?
+        };
+        let pod = pods.first();
+        if let Some(seen) = pod.and_then(observation) {
+            match app.apply(execution.id, &seen, pod).await? {
+                Applied::Finished => return self.finished(execution.id, None).await,
+                // It moved on, so another clock runs now; if that has run out too, the next look ends it.
+                Applied::Changed => return Ok(()),
+                Applied::Nothing | Applied::Unknown => {}
+            }
+        }
+        if app
+            .apply(execution.id, &Observation::DeadlinePassed, pod)
+            .await?
+            == Applied::Finished
+        {
+            self.finished(execution.id, execution.job_uid.as_deref())
+                .await?;
+        }
+        Ok(())
+    }
+}

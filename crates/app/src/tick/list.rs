@@ -1,0 +1,186 @@
+//! The full list: what the cluster has against what the store believes.
+
+use std::collections::HashSet;
+
+use domain::{Execution, ExecutionId, Observation, Status};
+use futures::{StreamExt, stream};
+use kubernetes::{JobObservation, MANAGED_SELECTOR, PodObservation};
+
+use super::{LISTED_AT, OBSERVATIONS_IN_FLIGHT, Tick};
+use crate::{Error, Platform};
+
+/// How many objects a page of a list has: what kubectl asks for, and far under the limits of memory.
+const LIST_PAGE: u32 = 500;
+
+/// How many executions are read from the store at once.
+const STORE_PAGE: u32 = 500;
+
+impl<P: Platform> Tick<'_, P> {
+    /// Brings the store up to what the cluster has; answers the resourceVersion to watch the pods from.
+    pub(super) async fn list_all(&self) -> Result<Option<String>, Error> {
+        // Before the list: an execution that is dispatched while the list is made may rightly be missing from it.
+        let expected = self.expected().await?;
+        let jobs = self.list_jobs().await?;
+        let (pods, version) = self.list_pods().await?;
+        stream::iter(pods)
+            .for_each_concurrent(OBSERVATIONS_IN_FLIGHT, |pod| self.see(pod, false))
+            .await;
+        let listed: HashSet<ExecutionId> = jobs
+            .iter()
+            .filter_map(|job| job.execution_id.map(ExecutionId))
+            .collect();
+        stream::iter(&jobs)
+            .for_each_concurrent(OBSERVATIONS_IN_FLIGHT, |job| async {
+                if let Err(error) = self.see_job(job).await {
+                    self.failed("a listed Job could not be worked on", &error);
+                }
+            })
+            .await;
+        let missing = expected
+            .iter()
+            .filter(|execution| !listed.contains(&execution.id));
+        stream::iter(missing)
+            .for_each_concurrent(OBSERVATIONS_IN_FLIGHT, |execution| async {
+                if let Err(error) = self.look_for(execution).await {
+                    self.failed("a missing Job could not be looked for", &error);
+                }
+            })
+            .await;
+        self.app
+            .store
+            .set_state(LISTED_AT, &self.app.now().to_string())
+            .await?;
+        Ok(Some(version))
+    }
+
+    /// The executions whose Job is known to have existed.
+    async fn expected(&self) -> Result<Vec<Execution>, Error> {
+        let mut all = Vec::new();
+        let mut after = None;
+        loop {
+            let page = self
+                .app
+                .store
+                .unfinished_dispatched(after, STORE_PAGE)
+                .await?;
+            after = page.last().map(|execution| execution.id);
+            let full = page.len() == STORE_PAGE as usize;
+            all.extend(page);
+            if !full {
+                return Ok(all);
+            }
+        }
+    }
+
+    async fn list_jobs(&self) -> Result<Vec<JobObservation>, Error> {
+        let mut all = Vec::new();
+        let mut token = None;
+        loop {
+            let page = self
+                .app
+                .kubernetes
+                .list_jobs(MANAGED_SELECTOR, LIST_PAGE, token.as_deref())
+                .await?;
+            all.extend(page.items);
+            token = page.continue_token;
+            if token.is_none() {
+                return Ok(all);
+            }
+        }
+    }
+
+    async fn list_pods(&self) -> Result<(Vec<PodObservation>, String), Error> {
+        let mut all = Vec::new();
+        let mut token = None;
+        loop {
+            let page = self
+                .app
+                .kubernetes
+                .list_pods(MANAGED_SELECTOR, LIST_PAGE, token.as_deref())
+                .await?;
+            all.extend(page.items);
+            token = page.continue_token;
+            if token.is_none() {
+                // Every page carries the version of the first: the watch replays what came since.
+                return Ok((all, page.resource_version));
+            }
+        }
+    }
+
+    /// A Job of a finished execution is deleted. One that failed without any pod to tell of it is looked into.
+    async fn see_job(&self, job: &JobObservation) -> Result<(), Error> {
+        let Some(id) = job.execution_id.map(ExecutionId) else {
+            return Ok(());
+        };
+        // Not ours, if we do not know it: another Executor may share the namespace.
+        let Some(execution) = self.app.store.get(id).await? else {
+            return Ok(());
+        };
+        if execution.status == Status::Finished {
+            return if job.deleted {
+                Ok(())
+            } else {
+                self.delete(id, Some(&job.uid)).await
+            };
+        }
+        let Some(failure) = &job.failed else {
+            return Ok(());
+        };
+        let pods = self
+            .app
+            .kubernetes
+            .pods_of_job(&execution.job_name())
+            .await?;
+        match pods.into_iter().next() {
+            Some(pod) => self.see(pod, false).await,
+            None => {
+                let message = format!(
+                    "its Job failed and no pod is left to tell why ({}): {}",
+                    failure.reason, failure.message
+                );
+                self.conclude(id, message, Some(&job.uid)).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A miss in a list proves nothing: the Job itself is asked for.
+    async fn look_for(&self, execution: &Execution) -> Result<(), Error> {
+        match self.app.kubernetes.get_job(&execution.job_name()).await {
+            Ok(job) if execution.job_uid.as_ref().is_none_or(|uid| *uid == job.uid) => Ok(()),
+            Ok(_) => {
+                self.conclude(
+                    execution.id,
+                    "its Job was replaced by another of the same name".to_owned(),
+                    None,
+                )
+                .await
+            }
+            Err(error) if error.is_not_found() => {
+                self.conclude(
+                    execution.id,
+                    "its Job was deleted by somebody before its end was seen".to_owned(),
+                    None,
+                )
+                .await
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn conclude(
+        &self,
+        id: ExecutionId,
+        message: String,
+        job_uid: Option<&str>,
+    ) -> Result<(), Error> {
+        let gone = Observation::JobGone { message };
+        if self.app.apply(id, &gone, None).await? == crate::apply::Applied::Finished {
+            match job_uid {
+                Some(uid) => self.finished(id, Some(uid)).await?,
+                None => self.finished.set(self.finished.get() + 1),
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,210 @@
+//! Following the pods: a list where the past is unknown, then a watch until the tick ends.
+
+use domain::{ExecutionId, Observation};
+use futures::{StreamExt, stream};
+use jiff::Timestamp;
+use kubernetes::{MANAGED_SELECTOR, PodObservation, WatchEvent};
+use std::time::Duration;
+
+use super::{FULL_LIST_EVERY, LISTED_AT, OBSERVATIONS_IN_FLIGHT, RESOURCE_VERSION, Tick};
+use crate::apply::Applied;
+use crate::observe::observation;
+use crate::{Error, Platform};
+
+/// How long the server may keep one watch open: a tick ends its watch itself, this is for one that was killed.
+const WATCH_TIMEOUT: Duration = Duration::from_secs(290);
+
+/// The pause before the watch is begun anew when it broke.
+const WATCH_PAUSE: Duration = Duration::from_millis(500);
+
+impl<P: Platform> Tick<'_, P> {
+    /// Answers whether a full list was made.
+    pub(super) async fn follow_pods(&self) -> bool {
+        let mut listed = false;
+        let mut version = self.take_resource_version().await.unwrap_or_else(|error| {
+            self.failed("the resourceVersion could not be read", &error);
+            None
+        });
+        while !self.is_over() {
+            let before = self.failures.get();
+            let result = match &version {
+                Some(from) => self.watch_from(from).await.map(Some),
+                None => {
+                    listed = true;
+                    self.unless_over(self.list_all())
+                        .await
+                        .transpose()
+                        .map(Option::flatten)
+                }
+            };
+            version = match result {
+                Ok(next) if self.failures.get() == before => next,
+                // Something seen could not be carried out, so only a list can tell what is still to do.
+                Ok(_) => self.after_failure().await,
+                Err(error) => {
+                    if !error.is_gone() {
+                        self.failed("the watch of the pods broke", &error);
+                    }
+                    self.after_failure().await
+                }
+            };
+        }
+        if let Some(version) = version
+            && let Err(error) = self.app.store.set_state(RESOURCE_VERSION, &version).await
+        {
+            self.failed(
+                "the resourceVersion could not be stored",
+                &Error::from(error),
+            );
+        }
+        listed
+    }
+
+    async fn after_failure(&self) -> Option<String> {
+        self.pause(WATCH_PAUSE).await;
+        None
+    }
+
+    /// The version to go on from. It is taken out of the store: a tick that is killed leaves none, so that its
+    /// successor lists and finds what was half done.
+    async fn take_resource_version(&self) -> Result<Option<String>, Error> {
+        let store = &self.app.store;
+        let version = store
+            .get_state(RESOURCE_VERSION)
+            .await?
+            .filter(|v| !v.is_empty());
+        if version.is_some() {
+            store.set_state(RESOURCE_VERSION, "").await?;
+        }
+        let listed_at = store
+            .get_state(LISTED_AT)
+            .await?
+            .and_then(|text| text.parse::<Timestamp>().ok());
+        let recent =
+            listed_at.is_some_and(|at| self.app.now().duration_since(at) < FULL_LIST_EVERY);
+        Ok(version.filter(|_| recent))
+    }
+
+    /// Watches until the tick is over or the server ends the stream; answers the version to go on from.
+    async fn watch_from(&self, version: &str) -> Result<String, Error> {
+        let Some(started) = self
+            .unless_over(
+                self.app
+                    .kubernetes
+                    .watch_pods(MANAGED_SELECTOR, version, WATCH_TIMEOUT),
+            )
+            .await
+        else {
+            return Ok(version.to_owned());
+        };
+        let mut newest = version.to_owned();
+        let mut broken = None;
+        let events = stream::unfold(started?, |mut watch| async {
+            let event = watch.next().await.transpose()?;
+            Some((event, watch))
+        });
+        // Ends by itself when the tick does, and lets what is in flight come to its end.
+        let mut events = std::pin::pin!(events.take_until(self.until_over()).filter_map(|event| {
+            let pod = match event {
+                Ok(WatchEvent::Bookmark(version)) => {
+                    newest = version;
+                    None
+                }
+                Ok(WatchEvent::Added(pod) | WatchEvent::Modified(pod)) => {
+                    newest.clone_from(&pod.resource_version);
+                    Some((pod, false))
+                }
+                Ok(WatchEvent::Deleted(pod)) => {
+                    newest.clone_from(&pod.resource_version);
+                    Some((pod, true))
+                }
+                Err(error) => {
+                    broken = Some(error);
+                    None
+                }
+            };
+            std::future::ready(pod)
+        }));
+        events
+            .as_mut()
+            .for_each_concurrent(OBSERVATIONS_IN_FLIGHT, |(pod, gone)| self.see(pod, gone))
+            .await;
+        match broken {
+            Some(error) => Err(error.into()),
+            None => Ok(newest),
+        }
+    }
+
+    /// Carries out what a pod tells.
+    pub(super) async fn see(&self, pod: PodObservation, gone: bool) {
+        let Some(id) = pod.execution_id.map(ExecutionId) else {
+            return;
+        };
+        if self.done.borrow().contains(&id) {
+            return;
+        }
+        let result = match observation(&pod) {
+            Some(seen) if !gone || ends(&seen) => self.observe(id, &seen, &pod).await,
+            _ if gone => self.pod_is_gone(id, &pod).await,
+            _ => Ok(()),
+        };
+        if let Err(error) = result {
+            self.failed("an observation could not be carried out", &error);
+        }
+    }
+
+    async fn observe(
+        &self,
+        id: ExecutionId,
+        seen: &Observation,
+        pod: &PodObservation,
+    ) -> Result<(), Error> {
+        match self.app.apply(id, seen, Some(pod)).await? {
+            Applied::Finished => self.finished(id, pod.job_uid.as_deref()).await,
+            Applied::Nothing if ends(seen) && !pod.deleted => {
+                // Finished before, by somebody who did not get to delete the Job.
+                self.delete(id, pod.job_uid.as_deref()).await
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// A pod that went without telling an end: somebody deleted it, or its Job.
+    async fn pod_is_gone(&self, id: ExecutionId, pod: &PodObservation) -> Result<(), Error> {
+        let message = "its pod was deleted by somebody before its end was seen".to_owned();
+        match self
+            .app
+            .apply(id, &Observation::JobGone { message }, None)
+            .await?
+        {
+            Applied::Finished => self.finished(id, pod.job_uid.as_deref()).await,
+            _ => Ok(()),
+        }
+    }
+
+    /// Counts an execution that this tick finished, and deletes its Job.
+    pub(super) async fn finished(
+        &self,
+        id: ExecutionId,
+        job_uid: Option<&str>,
+    ) -> Result<(), Error> {
+        self.finished.set(self.finished.get() + 1);
+        self.delete(id, job_uid).await
+    }
+
+    pub(super) async fn delete(&self, id: ExecutionId, job_uid: Option<&str>) -> Result<(), Error> {
+        self.app.delete_job(id, job_uid).await?;
+        self.done.borrow_mut().insert(id);
+        Ok(())
+    }
+}
+
+fn ends(observation: &Observation) -> bool {
+    matches!(
+        observation,
+        Observation::Ended(_)
+            | Observation::PodFailed { .. }
+            | Observation::JobGone { .. }
+            | Observation::CannotStart { .. }
+    )
+}

@@ -1,0 +1,38 @@
+//! Clock, chance and log of the host.
+
+use std::fmt::Display;
+use std::time::Duration;
+
+use app::Runtime;
+use jiff::Timestamp;
+use serde_json::{Map, Value};
+
+/// The host's clock, its random numbers, and stderr.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct HostRuntime;
+
+impl Runtime for HostRuntime {
+    fn now(&self) -> Timestamp {
+        Timestamp::now()
+    }
+
+    async fn sleep(&self, duration: Duration) {
+        wstd::task::sleep(duration.into()).await;
+    }
+
+    fn random<const N: usize>(&self) -> [u8; N] {
+        let bytes = wasip2::random::random::get_random_bytes(N as u64);
+        // WASI promises as many bytes as were asked for (wasi:random/random).
+        std::array::from_fn(|i| bytes[i])
+    }
+
+    fn log(&self, message: &str, fields: &[(&str, &dyn Display)]) {
+        let mut line = Map::new();
+        line.insert("time".to_owned(), Value::String(self.now().to_string()));
+        line.insert("message".to_owned(), Value::String(message.to_owned()));
+        for (name, value) in fields {
+            line.insert((*name).to_owned(), Value::String(value.to_string()));
+        }
+        eprintln!("{}", Value::Object(line));
+    }
+}

@@ -1,0 +1,131 @@
+//! SQL on Spin's SQLite.
+
+use spin_sdk::sqlite3::{Connection, Error as SpinError, Value as SpinValue};
+use store::{Dialect, Rows, Sql, SqlError, Statement, Value};
+
+/// One connection to the default database. Statements on it run one at a time, since the host's calls block;
+/// a transaction has no await inside, so that other tasks of the instance cannot get in between.
+pub struct SpinSqlite {
+    connection: Connection,
+}
+
+impl SpinSqlite {
+    /// Opens the database named `default`.
+    ///
+    /// # Errors
+    /// When the host does not give it to this component.
+    pub fn open() -> Result<Self, SqlError> {
+        Connection::open_default()
+            .map(|connection| Self { connection })
+            .map_err(error)
+    }
+
+    fn execute(&self, sql: &str, params: &[SpinValue]) -> Result<Rows, SqlError> {
+        let result = self.connection.execute(sql, params).map_err(error)?;
+        let rows = result
+            .rows
+            .into_iter()
+            .map(|row| row.values.into_iter().map(value).collect())
+            .collect();
+        Ok(Rows {
+            columns: result.columns,
+            rows,
+        })
+    }
+
+    fn run(&self, statement: Statement) -> Result<Rows, SqlError> {
+        let params: Vec<SpinValue> = statement.params.into_iter().map(parameter).collect();
+        self.execute(&statement.sql, &params)
+    }
+
+    fn run_all(&self, statements: Vec<Statement>) -> Result<Option<Vec<Rows>>, SqlError> {
+        let mut all = Vec::with_capacity(statements.len());
+        for statement in statements {
+            let must_change = statement.must_change;
+            let rows = self.run(statement)?;
+            if must_change && rows.rows.is_empty() {
+                return Ok(None);
+            }
+            all.push(rows);
+        }
+        Ok(Some(all))
+    }
+}
+
+impl Sql for SpinSqlite {
+    fn dialect(&self) -> Dialect {
+        Dialect::Sqlite
+    }
+
+    async fn query(&self, statement: Statement) -> Result<Rows, SqlError> {
+        self.run(statement)
+    }
+
+    async fn transaction(&self, statements: Vec<Statement>) -> Result<Option<Vec<Rows>>, SqlError> {
+        // IMMEDIATE takes the write lock first: a later upgrade of a read lock would fail at once instead of waiting.
+        self.execute(self.dialect().begin(), &[])?;
+        match self.run_all(statements) {
+            Ok(Some(rows)) => match self.execute("COMMIT", &[]) {
+                Ok(_) => Ok(Some(rows)),
+                Err(error) => self.roll_back().and(Err(error)),
+            },
+            Ok(None) => self.roll_back().map(|()| None),
+            Err(error) => self.roll_back().and(Err(error)),
+        }
+    }
+}
+
+impl SpinSqlite {
+    /// SQLite may have rolled back by itself, after a full disk for one; that there is nothing to roll back is fine.
+    fn roll_back(&self) -> Result<(), SqlError> {
+        match self.execute("ROLLBACK", &[]) {
+            Err(SqlError::Other(text)) if text.contains("no transaction is active") => Ok(()),
+            other => other.map(|_| ()),
+        }
+    }
+}
+
+fn parameter(value: Value) -> SpinValue {
+    match value {
+        Value::Null => SpinValue::Null,
+        Value::Integer(i) => SpinValue::Integer(i),
+        Value::Real(r) => SpinValue::Real(r),
+        Value::Text(t) => SpinValue::Text(t),
+        Value::Blob(b) => SpinValue::Blob(b),
+    }
+}
+
+fn value(value: SpinValue) -> Value {
+    match value {
+        SpinValue::Null => Value::Null,
+        SpinValue::Integer(i) => Value::Integer(i),
+        SpinValue::Real(r) => Value::Real(r),
+        SpinValue::Text(t) => Value::Text(t),
+        SpinValue::Blob(b) => Value::Blob(b),
+    }
+}
+
+/// Spin hands on SQLite's own messages (sqlite3.h, result codes); only they tell busy and full apart from the rest.
+fn error(error: SpinError) -> SqlError {
+    match error {
+        SpinError::DatabaseFull => SqlError::Full("the database is full".to_owned()),
+        SpinError::NoSuchDatabase => {
+            SqlError::Unavailable("there is no database of that name".to_owned())
+        }
+        SpinError::AccessDenied => {
+            SqlError::Unavailable("the component has no access to the database".to_owned())
+        }
+        SpinError::InvalidConnection => {
+            SqlError::Unavailable("the connection is not valid".to_owned())
+        }
+        SpinError::Io(text) if text.contains("locked") || text.contains("busy") => {
+            SqlError::Busy(text)
+        }
+        SpinError::Io(text) if text.contains("disk is full") => SqlError::Full(text),
+        SpinError::Io(text) if text.contains("constraint failed") => SqlError::Constraint(text),
+        SpinError::Io(text) if text.contains("unable to open") || text.contains("disk I/O") => {
+            SqlError::Unavailable(text)
+        }
+        SpinError::Io(text) => SqlError::Other(text),
+    }
+}

@@ -1,0 +1,115 @@
+//! The arrows between the rooms are those of docs/ARCHITECTURE.md and no others.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// From each room to the rooms it may use. Dev-dependencies are held only to `TEST_ARROWS`.
+const ARROWS: &[(&str, &[&str])] = &[
+    ("domain", &[]),
+    ("kubernetes", &[]),
+    ("store", &["domain"]),
+    ("app", &["domain", "kubernetes", "store"]),
+    ("http-api", &["app", "domain"]),
+    ("spin-platform", &["app", "kubernetes", "store"]),
+    ("api", &["http-api", "spin-platform"]),
+    ("reconciler", &["app", "spin-platform"]),
+    ("devhost", &[]),
+    ("devhost-test-guest", &[]),
+    ("localcluster", &[]),
+    ("e2e", &[]),
+    ("structure", &[]),
+];
+
+/// What tests may use besides.
+const TEST_ARROWS: &[&str] = &["localcluster", "store", "kubernetes", "app", "domain"];
+
+fn top() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+fn manifests() -> BTreeMap<String, toml::Table> {
+    let mut found = BTreeMap::new();
+    let mut folders = vec![top()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).expect("a readable folder") {
+            let path = entry.expect("a readable entry").path();
+            let name = path.file_name().and_then(|n| n.to_str()).unwrap_or_default().to_owned();
+            if path.is_dir() && name != "target" && !name.starts_with('.') {
+                folders.push(path);
+            } else if name == "Cargo.toml" {
+                let text = fs::read_to_string(&path).expect("a readable manifest");
+                let manifest: toml::Table = text.parse().unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+                if let Some(name) = manifest.get("package").and_then(|p| p.get("name")).and_then(|n| n.as_str()) {
+                    found.insert(name.to_owned(), manifest.clone());
+                }
+            }
+        }
+    }
+    found
+}
+
+fn dependencies(manifest: &toml::Table, kinds: &[&str]) -> BTreeSet<String> {
+    let of = |table: &toml::Table| -> Vec<String> {
+        kinds
+            .iter()
+            .filter_map(|kind| table.get(*kind)?.as_table())
+            .flat_map(|table| table.keys().cloned())
+            .collect()
+    };
+    let mut all = of(manifest);
+    for target in manifest.get("target").and_then(|t| t.as_table()).into_iter().flat_map(|t| t.values()) {
+        all.extend(target.as_table().map(of).unwrap_or_default());
+    }
+    all.into_iter().collect()
+}
+
+#[test]
+fn every_room_is_in_the_table_and_every_arrow_is_allowed() {
+    let manifests = manifests();
+    let rooms: BTreeSet<&str> = ARROWS.iter().map(|(room, _)| *room).collect();
+    let present: BTreeSet<&str> = manifests.keys().map(String::as_str).collect();
+    assert_eq!(present, rooms, "the rooms and the table of arrows differ");
+    for (room, allowed) in ARROWS {
+        let manifest = &manifests[*room];
+        for dependency in dependencies(manifest, &["dependencies", "build-dependencies"]) {
+            let ours = rooms.contains(dependency.as_str());
+            assert!(!ours || allowed.contains(&dependency.as_str()), "{room} -> {dependency} is no arrow of the design");
+        }
+        for dependency in dependencies(manifest, &["dev-dependencies"]) {
+            let ours = rooms.contains(dependency.as_str());
+            let ok = allowed.contains(&dependency.as_str()) || TEST_ARROWS.contains(&dependency.as_str());
+            assert!(!ours || ok, "the tests of {room} may not use {dependency}");
+        }
+    }
+}
+
+#[test]
+fn hosts_are_never_linked_into_components() {
+    // Transitively: what a component reaches must be none of the native rooms.
+    let manifests = manifests();
+    for component in ["api", "reconciler"] {
+        let mut reached = BTreeSet::new();
+        let mut next = vec![component.to_owned()];
+        while let Some(room) = next.pop() {
+            if let Some(manifest) = manifests.get(&room)
+                && reached.insert(room)
+            {
+                next.extend(dependencies(manifest, &["dependencies"]));
+            }
+        }
+        for native in ["devhost", "localcluster", "e2e"] {
+            assert!(!reached.contains(native), "{component} reaches {native}");
+        }
+        assert!(reached.contains("domain"), "the walk went somewhere: {reached:?}");
+    }
+}
+
+#[test]
+fn there_is_one_lock_file_and_every_room_inherits_the_lints() {
+    for (room, manifest) in manifests() {
+        let inherits = manifest.get("lints").and_then(|l| l.get("workspace")).and_then(|w| w.as_bool());
+        assert_eq!(inherits, Some(true), "{room} does not inherit the workspace's lints");
+    }
+    assert!(top().join("Cargo.lock").is_file());
+}
