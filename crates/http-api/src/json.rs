@@ -8,12 +8,15 @@ use serde_json::{Map, Number, Value};
 use crate::limits::MAX_JSON_DEPTH;
 use crate::problem::{Kind, Problem, shortened};
 
-/// Some tools write it in front of their UTF-8; RFC 8259 lets a reader ignore it.
+/// Some tools write it in front of their UTF-8; RFC 8259 forbids that in JSON.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// Reads one JSON value that is all of the body; anything else is an `invalid-json` problem.
 pub fn parse(body: &[u8]) -> Result<Value, Problem> {
-    let body = body.strip_prefix(BYTE_ORDER_MARK).unwrap_or(body);
+    if body.starts_with(BYTE_ORDER_MARK) {
+        let detail = "The body begins with a byte order mark, which JSON must not.";
+        return Err(Problem::new(Kind::InvalidJson, detail));
+    }
     if body.iter().all(u8::is_ascii_whitespace) {
         let detail =
             "The body is empty; a JSON object such as {\"script\":\"echo Hello\"} is needed.";

@@ -67,84 +67,25 @@ impl Kind {
     ];
 
     /// The last part of `type`, the title and the status.
+    #[rustfmt::skip] // One line for each kind reads as a table.
     pub const fn parts(self) -> (&'static str, &'static str, StatusCode) {
         match self {
-            Self::InvalidJson => (
-                "invalid-json",
-                "The body is not valid JSON",
-                StatusCode::BAD_REQUEST,
-            ),
-            Self::IncompleteBody => (
-                "incomplete-body",
-                "The body broke off",
-                StatusCode::BAD_REQUEST,
-            ),
-            Self::InvalidQuery => (
-                "invalid-query",
-                "The query is not valid",
-                StatusCode::BAD_REQUEST,
-            ),
-            Self::InvalidHeader => (
-                "invalid-header",
-                "A header is not valid",
-                StatusCode::BAD_REQUEST,
-            ),
-            Self::InvalidId => (
-                "invalid-id",
-                "The id is not a UUID",
-                StatusCode::BAD_REQUEST,
-            ),
-            Self::Unauthorized => (
-                "unauthorized",
-                "A valid bearer token is needed",
-                StatusCode::UNAUTHORIZED,
-            ),
+            Self::InvalidJson => ("invalid-json", "The body is not valid JSON", StatusCode::BAD_REQUEST),
+            Self::IncompleteBody => ("incomplete-body", "The body broke off", StatusCode::BAD_REQUEST),
+            Self::InvalidQuery => ("invalid-query", "The query is not valid", StatusCode::BAD_REQUEST),
+            Self::InvalidHeader => ("invalid-header", "A header is not valid", StatusCode::BAD_REQUEST),
+            Self::InvalidId => ("invalid-id", "The id is not a UUID", StatusCode::BAD_REQUEST),
+            Self::Unauthorized => ("unauthorized", "A valid bearer token is needed", StatusCode::UNAUTHORIZED),
             Self::NotFound => ("not-found", "Not found", StatusCode::NOT_FOUND),
-            Self::MethodNotAllowed => (
-                "method-not-allowed",
-                "Method not allowed",
-                StatusCode::METHOD_NOT_ALLOWED,
-            ),
-            Self::IdempotencyConflict => (
-                "idempotency-conflict",
-                "The Idempotency-Key belongs to another request",
-                StatusCode::CONFLICT,
-            ),
-            Self::LogWithoutTimes => (
-                "log-without-times",
-                "The stored log has no times",
-                StatusCode::CONFLICT,
-            ),
-            Self::BodyTooLarge => (
-                "body-too-large",
-                "The body is too large",
-                StatusCode::PAYLOAD_TOO_LARGE,
-            ),
-            Self::UnsupportedMediaType => (
-                "unsupported-media-type",
-                "The body must be JSON in UTF-8",
-                StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            ),
-            Self::Validation => (
-                "validation",
-                "The request is not valid",
-                StatusCode::UNPROCESSABLE_ENTITY,
-            ),
-            Self::Internal => (
-                "internal",
-                "Internal error",
-                StatusCode::INTERNAL_SERVER_ERROR,
-            ),
-            Self::NotImplemented => (
-                "not-implemented",
-                "Not supported yet",
-                StatusCode::NOT_IMPLEMENTED,
-            ),
-            Self::Unavailable => (
-                "unavailable",
-                "Temporarily unavailable",
-                StatusCode::SERVICE_UNAVAILABLE,
-            ),
+            Self::MethodNotAllowed => ("method-not-allowed", "Method not allowed", StatusCode::METHOD_NOT_ALLOWED),
+            Self::IdempotencyConflict => ("idempotency-conflict", "The Idempotency-Key belongs to another request", StatusCode::CONFLICT),
+            Self::LogWithoutTimes => ("log-without-times", "The stored log has no times", StatusCode::CONFLICT),
+            Self::BodyTooLarge => ("body-too-large", "The body is too large", StatusCode::PAYLOAD_TOO_LARGE),
+            Self::UnsupportedMediaType => ("unsupported-media-type", "The body must be JSON in UTF-8", StatusCode::UNSUPPORTED_MEDIA_TYPE),
+            Self::Validation => ("validation", "The request is not valid", StatusCode::UNPROCESSABLE_ENTITY),
+            Self::Internal => ("internal", "Internal error", StatusCode::INTERNAL_SERVER_ERROR),
+            Self::NotImplemented => ("not-implemented", "Not supported yet", StatusCode::NOT_IMPLEMENTED),
+            Self::Unavailable => ("unavailable", "Temporarily unavailable", StatusCode::SERVICE_UNAVAILABLE),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Tests of the API; the files mirror the routes.
 
 mod anything;
+mod bodies;
 mod chance;
 mod docs;
 mod execution;
@@ -8,6 +9,7 @@ mod executions;
 mod health;
 mod list;
 mod logs;
+mod refused;
 mod service;
 mod submission;
 mod tick;

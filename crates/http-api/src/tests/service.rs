@@ -31,9 +31,12 @@ impl Platform for Fake {
     type Runtime = Clock;
 }
 
-/// What the API server answers, by the beginning of method and path; nothing fits: it is not there.
+/// The beginning of a method with its path, and the status and body that answer it.
+type Scripted = (&'static str, u16, String);
+
+/// Answers by its script; where nothing of that fits, it cannot be reached.
 #[derive(Clone, Default)]
-pub struct ApiServer(pub Rc<RefCell<Vec<(&'static str, u16, String)>>>);
+pub struct ApiServer(pub Rc<RefCell<Vec<Scripted>>>);
 
 impl Transport for ApiServer {
     type Body = Pieces;
