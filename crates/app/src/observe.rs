@@ -58,6 +58,12 @@ fn ended_by_cluster(pod: &PodObservation) -> Option<Observation> {
         }
         _ => {}
     }
+    if pod.terminated.as_ref().and_then(|t| t.reason.as_deref()) == Some("ContainerStatusUnknown") {
+        // The kubelet lost its container and made up the exit code 137.
+        let message =
+            "the node lost track of the container; how the script ended cannot be known".to_owned();
+        return failed(Reason::Lost, message);
+    }
     if let (Some(disruption), true) = (&pod.disruption, over) {
         return failed(
             Reason::Evicted,

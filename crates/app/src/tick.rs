@@ -69,6 +69,7 @@ struct Tick<'a, P: Platform> {
     dispatched: Cell<u32>,
     finished: Cell<u32>,
     failures: Cell<u32>,
+    last_failure: RefCell<String>,
     /// Finished in this tick with the Job deleted: their pods' last events need no look at the store.
     done: RefCell<HashSet<ExecutionId>>,
 }
@@ -101,6 +102,7 @@ impl<P: Platform> App<P> {
             dispatched: Cell::new(0),
             finished: Cell::new(0),
             failures: Cell::new(0),
+            last_failure: RefCell::default(),
             done: RefCell::default(),
         };
         let report = tick.run().await;
@@ -180,9 +182,14 @@ impl<P: Platform> Tick<'_, P> {
         }
     }
 
-    /// Notes something that is left to the next tick.
+    /// Notes something that is left to the next tick. What fails alike again and again is logged once a tick.
     fn failed(&self, what: &str, error: &Error) {
         self.failures.set(self.failures.get() + 1);
+        let text = format!("{what}: {}", error.chain());
+        if *self.last_failure.borrow() == text {
+            return;
+        }
+        self.last_failure.replace(text);
         self.app.runtime.log(what, &[("error", &error.chain())]);
     }
 
