@@ -114,7 +114,7 @@ impl<S: Sql> ExecutionStore<S> {
                 b.text(name)
                     .text(&format!(" = taken.column{}", index + FIRST_CHANGING))
             })
-            .text(", not_before = 0, claim_until = ")
+            .text(", claim_until = ")
             .bind(micros(claim_until))
             .text(" FROM (VALUES ")
             .commas((1_i64..).zip(next), |b, (number, execution)| {
@@ -163,6 +163,7 @@ impl<S: Sql> ExecutionStore<S> {
         let statement = self
             .build("UPDATE executions SET claim_until = ")
             .bind(micros(claim_until))
+            // Said here as well since PostgreSQL looks at this again when another claimer was first.
             .text(" WHERE claim_until <= ")
             .bind(micros(now))
             .text(" AND id IN (SELECT id FROM executions WHERE ")

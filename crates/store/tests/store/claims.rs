@@ -1,13 +1,16 @@
 //! Taking work: from the queue, after a crash, and by deadlines.
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::sync::Barrier;
 use std::thread;
 
 use domain::transition::{Observation, waiting};
 use domain::{Execution, ExecutionId, Status, Timeouts, WaitingKind, transition};
-use store::testing::ready;
-use store::{MAX_CLAIMS, StoreError, Written};
+use store::testing::{Sqlite, ready};
+use store::{
+    Dialect, ExecutionStore, MAX_CLAIMS, Rows, Sql, SqlError, Statement, StoreError, Written,
+};
 
 use crate::support::*;
 
@@ -142,6 +145,52 @@ fn going_back_to_the_queue_ends_the_claim() {
     let next = step(&store, &execution, Observation::Postponed(why), 1);
     let next = step(&store, &next, Observation::Dispatched, 2);
     assert_eq!(unconfirmed(&store, 3, 9), [next]);
+}
+
+/// Lets others act before the second statement, which is the one that writes.
+struct Between<F: Fn()> {
+    inner: Sqlite,
+    statements: Cell<u32>,
+    others: F,
+}
+
+impl<F: Fn()> Sql for Between<F> {
+    fn dialect(&self) -> Dialect {
+        self.inner.dialect()
+    }
+
+    async fn query(&self, statement: Statement) -> Result<Rows, SqlError> {
+        self.statements.set(self.statements.get() + 1);
+        if self.statements.get() == 2 {
+            (self.others)();
+        }
+        self.inner.query(statement).await
+    }
+
+    async fn transaction(&self, statements: Vec<Statement>) -> Result<Option<Vec<Rows>>, SqlError> {
+        self.inner.transaction(statements).await
+    }
+}
+
+#[test]
+fn room_that_was_seen_and_is_gone_is_not_used() {
+    let store = memory();
+    let first = insert(&store, &queued(0), 1);
+    let why = waiting(WaitingKind::Quota, "the quota is used up");
+    let next = transition(&first, &Observation::Postponed(why), at(1)).expect("it changes");
+    let written = ready(store.postpone(&next, at(500))).expect("it answers");
+    assert_eq!(written, Written::Updated);
+    let second = insert(&store, &queued(2), 1);
+    // Somebody whose clock is behind passes the first over, and takes the second.
+    let late = ExecutionStore::new(Between {
+        inner: store.sql().clone(),
+        statements: Cell::new(0),
+        others: || assert_eq!(ids(&claim(&store, 499, 1, 9)), [second.id]),
+    });
+    let claimed = ready(late.claim_queued(at(500), at(900), 1, 9)).expect("it answers");
+    assert_eq!(late.sql().statements.get(), 2);
+    assert_eq!(claimed, []);
+    assert_eq!(get(&store, &first), next);
 }
 
 #[test]
