@@ -65,13 +65,15 @@ impl FromStr for Quantity {
         if text.len() > MAX_LENGTH_CHARS {
             return Err(QuantityError::Syntax);
         }
-        if text.starts_with('-') {
-            let positive = Self::from_str(&text[1..])?;
-            return if positive.is_zero() {
-                Err(QuantityError::Syntax)
+        if let Some(positive) = text.strip_prefix('-') {
+            let positive = Self::from_str(positive)?;
+            // Minus nothing is a spelling that nobody means.
+            let error = if positive.is_zero() {
+                QuantityError::Syntax
             } else {
-                Err(QuantityError::Negative)
+                QuantityError::Negative
             };
+            return Err(error);
         }
         let number = text.strip_prefix('+').unwrap_or(text);
         let end = number
