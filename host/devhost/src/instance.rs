@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
-use wasmtime::component::{Component, HasSelf, InstancePre, Linker, ResourceTable};
+use wasmtime::component::{Component, HasSelf, InstancePre, Linker, Resource, ResourceTable};
 use wasmtime::{Engine, Store};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
+use wasmtime_wasi_http::p2::bindings::http::types::{ErrorCode, IoError};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use crate::bindings::Host_;
@@ -15,6 +16,9 @@ use crate::engine;
 use crate::log::GuestOutput;
 use crate::outbound::{Outbound, OutboundHooks};
 use crate::sqlite::{Databases, SqliteState};
+
+/// The interface as wasmtime-wasi-http 48 names it; older versions of WASI 0.2 are matched to it.
+const HTTP_TYPES: &str = "wasi:http/types@0.2.12";
 
 /// Interfaces that components may import, without versions. The linker takes WASI 0.2 up to its own patch version.
 const OFFERED: [&str; 9] = [
@@ -132,7 +136,29 @@ fn linker(engine: &Engine) -> wasmtime::Result<Linker<InstanceState>> {
     wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
     Host_::add_to_linker::<_, HasSelf<_>>(&mut linker, |state| state)?;
+    tell_stream_errors(&mut linker)?;
     Ok(linker)
+}
+
+/// Replaces `http-error-code`: wasmtime-wasi-http 48 finds no code in the errors of bodies, where Spin's version does.
+fn tell_stream_errors(linker: &mut Linker<InstanceState>) -> wasmtime::Result<()> {
+    linker.allow_shadowing(true);
+    linker.instance(HTTP_TYPES)?.func_wrap(
+        "http-error-code",
+        |store, (error,): (Resource<IoError>,)| {
+            let error = store.data().table.get(&error)?;
+            let code = match error.downcast_ref::<wasmtime_wasi_http::Error>() {
+                Some(wasmtime_wasi_http::Error::ConnectionReadTimeout) => {
+                    Some(ErrorCode::ConnectionReadTimeout)
+                }
+                Some(_) => Some(ErrorCode::HttpProtocolError),
+                None => error.downcast_ref::<ErrorCode>().cloned(),
+            };
+            Ok((code,))
+        },
+    )?;
+    linker.allow_shadowing(false);
+    Ok(())
 }
 
 fn foreign_imports(engine: &Engine, component: &Component) -> Vec<String> {

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use rusqlite::fallible_iterator::FallibleIterator;
 use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
 use rusqlite::types::ValueRef;
 use wasmtime::component::Resource;
@@ -188,10 +189,14 @@ fn query(
     statement: &str,
     parameters: Vec<Value>,
 ) -> Result<QueryResult, Error> {
-    // Like Spin's, this takes the first statement of the string and passes over the rest in silence.
-    let mut statement = connection
-        .prepare_cached(statement)
-        .map_err(|error| io_error(&error))?;
+    // As in Spin, the first statement of the string is taken and the rest passed over in silence.
+    let first = rusqlite::Batch::new(connection, statement).next();
+    let Some(mut statement) = first.map_err(|error| io_error(&error))? else {
+        return Ok(QueryResult {
+            columns: Vec::new(),
+            rows: Vec::new(),
+        });
+    };
     let columns: Vec<String> = statement
         .column_names()
         .into_iter()

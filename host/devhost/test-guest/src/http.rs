@@ -70,8 +70,10 @@ fn simple<'a>(
             Ok(String::new())
         }
         "/headers" => Ok(headers(request)),
-        "/pause" => {
+        "/note-and-pause" => {
+            sql::note("pausing")?;
             std::thread::sleep(milliseconds(argument("ms")));
+            sql::note("the pause is over")?;
             Ok("paused".to_owned())
         }
         "/compute" => {

@@ -51,7 +51,7 @@ pub fn note(text: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// A transaction over several calls: commits, drops the connection, or traps before the end.
+/// A transaction over several calls: commits, drops the connection, traps or pauses before the end.
 pub fn transaction(end: &str) -> Result<String, String> {
     note("")?;
     let connection = Connection::open("default").map_err(|error| format!("{error:?}"))?;
@@ -64,6 +64,11 @@ pub fn transaction(end: &str) -> Result<String, String> {
     )?;
     match end {
         "trap" => panic!("asked to trap in a transaction"),
+        "pause" => {
+            eprintln!("holding the transaction");
+            std::thread::sleep(std::time::Duration::from_secs(600));
+            Ok(String::new())
+        }
         "commit" => run_on(&connection, "COMMIT", &[]),
         _ => Ok(String::new()),
     }
