@@ -44,7 +44,9 @@ impl Process {
             .stderr(output)
             .spawn()
             .unwrap_or_else(|e| panic!("cannot start {command:?}: {e}"));
-        let guard = guard(child.id());
+        let mut guard = guard(child.id());
+        // The write end lives as long as this test process; forgetting it is the point.
+        std::mem::forget(guard.stdin.take());
         let mut process = Self {
             name: name.to_owned(),
             child,
@@ -170,21 +172,18 @@ fn append(log: &Path) -> File {
         .unwrap_or_else(|e| panic!("{}: {e}", log.display()))
 }
 
-/// A shell that ends the group when this test process is gone, however it went: its standard input
-/// is a pipe that only we hold.
+/// A shell that ends the group when its standard input ends. That is a pipe which only we hold, so
+/// it ends when this test process is gone, however it went.
 fn guard(group: u32) -> Child {
-    let script = r#"read -r _; kill -TERM -- "-$1"; sleep 3; kill -KILL -- "-$1""#;
-    let mut child = Command::new("/bin/sh")
+    let script = r#"read -r _; kill -TERM "-$1"; sleep 3; kill -KILL "-$1""#;
+    Command::new("/bin/sh")
         .args(["-c", script, "guard", &group.to_string()])
         .process_group(0)
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()
-        .expect("/bin/sh starts");
-    // The write end lives as long as this process; forgetting it is the point.
-    std::mem::forget(child.stdin.take());
-    child
+        .expect("/bin/sh starts")
 }
 
 #[cfg(test)]
@@ -214,6 +213,17 @@ mod tests {
             (status.is_empty() || status.contains("Z (zombie)")).then_some(())
         });
         assert!(gone.is_some(), "its child lives on");
+    }
+
+    #[test]
+    fn the_guard_ends_the_group_when_its_test_is_gone() {
+        let mut orphan = shell("trap : TERM; while :; do sleep 1; done");
+        let mut orphan = orphan.process_group(0).spawn().expect("/bin/sh starts");
+        let mut guard = guard(orphan.id());
+        drop(guard.stdin.take());
+        let ended = poll(Duration::from_secs(10), || orphan.try_wait().ok().flatten());
+        assert!(ended.is_some(), "the orphan lives on");
+        guard.wait().expect("the guard ends by itself");
     }
 
     #[test]

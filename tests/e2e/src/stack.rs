@@ -140,9 +140,21 @@ impl Stack {
     /// A new ledger that this stack's scripts can reach.
     pub fn ledger(&self, name: &str) -> Ledger {
         match &self.kind {
-            ClusterKind::Embedded => Ledger::file(self.folder.join(format!("{name}.ledger"))),
+            ClusterKind::Embedded => Ledger::file(self.shared_file(&format!("{name}.ledger"))),
             ClusterKind::Real(real) => Ledger::server(real.host()),
         }
+    }
+
+    /// The path of a file that scripts on the embedded cluster see too: their /tmp is their own.
+    pub fn shared_file(&self, name: &str) -> PathBuf {
+        let folder = top().join("target/e2e");
+        std::fs::create_dir_all(&folder).unwrap_or_else(|e| panic!("{}: {e}", folder.display()));
+        let stack = self
+            .folder
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy();
+        folder.join(format!("{stack}-{name}"))
     }
 
     /// Starts one more host on the same state, and gives its number.

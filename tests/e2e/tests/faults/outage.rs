@@ -94,7 +94,7 @@ fn scripts_that_run_while_the_api_server_is_away_are_seen_to_their_end() {
     let ledger = stack.ledger("away");
     let client = stack.client();
     let prelude = ledger.prelude("away");
-    let script = format!("{prelude}note start; sleep 6; note end; exit 5");
+    let script = format!("{prelude}note start; sleep 15; note end; exit 5");
     let id = client
         .submit(&json!({ "script": script, "resources": { "cpu": "10m", "memory": "16Mi" } }));
     wait_for(
