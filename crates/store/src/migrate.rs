@@ -19,8 +19,8 @@ const SQLITE: [Migration; 1] = [Migration {
     text: include_str!("../migrations/sqlite/0001_executions.sql"),
 }];
 
-/// How often the change to WAL is tried. It fails at once, without the host's busy timeout, when
-/// another process is just there; each such process needs one commit's time.
+/// How often the change to WAL is tried. It fails at once, without the host's busy timeout, while
+/// another process writes; between two tries that process is waited for.
 const WAL_TRIES: u32 = 20;
 
 impl Dialect {
@@ -115,9 +115,9 @@ impl<S: Sql> ExecutionStore<S> {
                 // A server behind the same interface, such as libSQL, chooses its mode itself.
                 Ok(_) | Err(_) => return Ok(()),
             }
-            // Unlike the pragma, a read waits until whoever has the file locked is done.
+            // Unlike the pragma, a transaction that will write waits until the other is done.
             let read = self.build("SELECT count(*) FROM sqlite_master").statement();
-            self.query(read).await?;
+            self.transaction(&[read]).await?;
         }
         Err(SqlError::Busy(last).into())
     }

@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::sync::Barrier;
 use std::thread;
+use std::time::Duration;
 
 use store::testing::{Sqlite, ready};
 use store::{Dialect, ExecutionStore, Rows, Sql, SqlError, Statement};
@@ -69,6 +70,28 @@ fn many_at_once_migrate_one_file() {
         assert_eq!(count("executions"), PROCESSES);
         assert_eq!(count("schema_migrations"), 1);
     }
+}
+
+#[test]
+fn migrating_waits_for_a_slow_writer() {
+    /// Longer than any number of tries that do not wait would take.
+    const SLOW_COMMIT: Duration = Duration::from_millis(500);
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("db");
+    let barrier = Barrier::new(2);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let other = Sqlite::open(&path);
+            let run = |sql| other.connection().execute_batch(sql).expect("it runs");
+            run("BEGIN IMMEDIATE; CREATE TABLE others (a TEXT)");
+            barrier.wait();
+            thread::sleep(SLOW_COMMIT);
+            run("COMMIT");
+        });
+        barrier.wait();
+        let store = file(&path);
+        insert(&store, &queued(0), PLENTY);
+    });
 }
 
 #[test]
