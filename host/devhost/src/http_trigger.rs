@@ -164,19 +164,18 @@ impl HttpTrigger {
         self.tasks.spawn(async move {
             let _permit = permit;
             let answered = Arc::new(AtomicBool::new(false));
-            match (
-                handle(&target, request, sender, &answered).await,
-                answered.load(Ordering::Acquire),
-            ) {
-                (Err(error), true) => {
-                    let text = format!(
-                        "{} failed after its answer started: {error:#}",
-                        target.guest.id
-                    );
-                    log::line("devhost", &text);
-                }
-                // Without an answer the task below waits for this; when it is gone, so is the client.
-                (result, _) => drop(end_sender.send(result)),
+            let result = handle(&target, request, sender, &answered).await;
+            let unsaid = match result {
+                Err(error) if answered.load(Ordering::Acquire) => Some(error),
+                // Below, somebody waits for this, unless the client has gone without an answer.
+                result => end_sender.send(result).err().and_then(Result::err),
+            };
+            if let Some(error) = unsaid {
+                let text = format!(
+                    "{} failed after its answer started, or without a client: {error:#}",
+                    target.guest.id
+                );
+                log::line("devhost", &text);
             }
         });
         match receiver.await {

@@ -19,15 +19,15 @@ fn timestamps(notes: &[String], what: &str) -> Vec<u64> {
 fn it_fires_at_each_match_and_calls_overlap() {
     let host = Setup::new()
         .trigger(EVERY_SECOND)
-        .component("[component.guest.variables]\ncron_pause_ms = \"2500\"")
+        .component("[component.guest.variables]\ncron_pause_ms = \"5000\"")
         .start();
     let notes = wait_for("two ends", || {
         let notes = host.notes();
         (timestamps(&notes, "end").len() >= 2).then_some(notes)
     });
     let (starts, ends) = (timestamps(&notes, "start"), timestamps(&notes, "end"));
-    // The second call started a second later, while the first one still ran.
-    assert!(starts[1] - starts[0] <= 2, "{starts:?}");
+    // The second call started while the first one still ran.
+    assert!(starts[1] - starts[0] < 5, "{starts:?}");
     assert_eq!(ends[0], starts[0]);
     let first_end = notes
         .iter()
