@@ -5,9 +5,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::{BodyExt, Either, Full, Limited, StreamBody};
+use http_body_util::{BodyExt, Either, Full, StreamBody};
+use hyper::StatusCode;
 use hyper::body::{Frame, Incoming};
-use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, WARNING};
+use hyper::header::{AUTHORIZATION, CONNECTION, CONTENT_TYPE, HeaderValue, WARNING};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use jiff::Timestamp;
@@ -23,6 +24,9 @@ use crate::watch::WatchCursor;
 
 /// Pieces of a stream waiting for a slow reader; the reader holds only itself up.
 const STREAM_PIECES: usize = 4;
+
+/// Bytes over the limit of a body that are read only to be polite.
+const MAX_DROPPED_BYTES: usize = 64 * 1024 * 1024;
 
 /// Longest wait for the headers of a request.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(60);
@@ -179,13 +183,7 @@ impl Server {
         {
             return Err(Failure::unauthorized());
         }
-        let body = match Limited::new(body, MAX_BODY_BYTES).collect().await {
-            Ok(body) => body.to_bytes().to_vec(),
-            Err(error) if error.is::<http_body_util::LengthLimitError>() => {
-                return Err(Failure::too_large(MAX_BODY_BYTES));
-            }
-            Err(error) => return Err(Failure::bad_request(format!("reading the body: {error}"))),
-        };
+        let body = read_body(body).await?;
         let content_type = head
             .headers
             .get(CONTENT_TYPE)
@@ -217,12 +215,18 @@ impl Server {
             }
         };
         let mut answer = hyper::Response::new(body);
-        *answer.status_mut() = hyper::StatusCode::from_u16(response.status)
-            .unwrap_or(hyper::StatusCode::INTERNAL_SERVER_ERROR);
+        *answer.status_mut() =
+            StatusCode::from_u16(response.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         answer.headers_mut().insert(
             CONTENT_TYPE,
             HeaderValue::from_static(response.content_type),
         );
+        if response.status == StatusCode::PAYLOAD_TOO_LARGE.as_u16() {
+            // The rest of the body is not read, so the connection is of no further use.
+            answer
+                .headers_mut()
+                .insert(CONNECTION, HeaderValue::from_static("close"));
+        }
         if let Some(warning) = response
             .warning
             .and_then(|text| HeaderValue::from_str(&format!("299 - \"{text}\"")).ok())
@@ -285,6 +289,32 @@ impl Server {
                 Err(error) => return eprintln!("localcluster: reading a log: {error}"),
             }
         }
+    }
+}
+
+/// Reads a body up to its limit. What is over it is still taken in, so that the client gets to read the refusal.
+async fn read_body(mut body: Incoming) -> Result<Vec<u8>, Failure> {
+    let mut bytes = Vec::new();
+    let mut dropped = 0;
+    while let Some(frame) = body.frame().await {
+        let frame =
+            frame.map_err(|error| Failure::bad_request(format!("reading the body: {error}")))?;
+        let Ok(data) = frame.into_data() else {
+            continue;
+        };
+        if dropped > 0 || bytes.len() + data.len() > MAX_BODY_BYTES {
+            dropped += data.len();
+        } else {
+            bytes.extend_from_slice(&data);
+        }
+        if dropped > MAX_DROPPED_BYTES {
+            break;
+        }
+    }
+    if dropped > 0 {
+        Err(Failure::too_large(MAX_BODY_BYTES))
+    } else {
+        Ok(bytes)
     }
 }
 

@@ -171,6 +171,20 @@ impl Failure {
         )
     }
 
+    /// 409 for a deletion whose precondition does not hold; the real server names the kind here, not the resource.
+    pub fn precondition(resource: Resource, name: &str, detail: &str) -> Self {
+        let message = format!(
+            "Operation cannot be fulfilled on {} {name:?}: {detail}",
+            resource.qualified_kind()
+        );
+        Self::new(
+            409,
+            "Conflict",
+            message,
+            Some(named(resource, name, resource.kind())),
+        )
+    }
+
     /// 422 with every cause.
     pub fn invalid(resource: Resource, name: &str, causes: &[Cause]) -> Self {
         let texts: Vec<String> = causes
@@ -198,15 +212,24 @@ impl Failure {
     }
 
     /// 422 for options that are no object of the cluster, such as those of a deletion or a log.
-    pub fn invalid_options(kind: &str, cause: &Cause) -> Self {
-        let message = format!("{kind} \"\" is invalid: {}: {}", cause.field, cause.message);
+    pub fn invalid_options(group: &str, kind: &str, name: &str, cause: &Cause) -> Self {
+        let qualified = if group.is_empty() {
+            kind.to_owned()
+        } else {
+            format!("{kind}.{group}")
+        };
+        let message = format!(
+            "{qualified} {name:?} is invalid: {}: {}",
+            cause.field, cause.message
+        );
         let cause = json!({"reason": cause.reason, "message": cause.message, "field": cause.field});
-        Self::new(
-            422,
-            "Invalid",
-            message,
-            Some(json!({"kind": kind, "causes": [cause]})),
-        )
+        let mut details = json!({"kind": kind, "causes": [cause]});
+        for (field, value) in [("name", name), ("group", group)] {
+            if !value.is_empty() {
+                details[field] = json!(value);
+            }
+        }
+        Self::new(422, "Invalid", message, Some(details))
     }
 
     /// 400.

@@ -5,11 +5,11 @@ mod read;
 mod routes;
 mod write;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::cluster::Cluster;
 use crate::logs::LogCursor;
-use crate::status::Failure;
+use crate::status::{Cause, Failure};
 use crate::watch::WatchCursor;
 use routes::Route;
 
@@ -91,9 +91,16 @@ impl Request {
         match self.parameter("dryRun") {
             "" => Ok(false),
             "All" => Ok(true),
-            other => Err(Failure::bad_request(format!(
-                "invalid dryRun value {other:?}: supported values: \"All\""
-            ))),
+            other => {
+                let cause = Cause::not_supported("dryRun", &json!([other]), &["All"]);
+                let kind = match self.method.as_str() {
+                    "POST" => "CreateOptions",
+                    "DELETE" => "DeleteOptions",
+                    "PUT" => "UpdateOptions",
+                    _ => "PatchOptions",
+                };
+                Err(Failure::invalid_options("meta.k8s.io", kind, "", &cause))
+            }
         }
     }
 }

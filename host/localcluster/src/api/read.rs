@@ -283,7 +283,7 @@ pub fn log(cluster: &Cluster, key: &Key, request: &Request) -> Result<Response, 
     let pod = cluster
         .get(key)
         .ok_or_else(|| Failure::not_found(Resource::Pod, &key.name))?;
-    let options = log_options(cluster, request)?;
+    let options = log_options(cluster, &key.name, request)?;
     let names = pod_spec::container_names(&pod);
     let container = match request.parameter("container") {
         "" if names.len() == 1 => names[0].clone(),
@@ -345,10 +345,11 @@ pub fn log(cluster: &Cluster, key: &Key, request: &Request) -> Result<Response, 
     )))
 }
 
-fn log_options(cluster: &Cluster, request: &Request) -> Result<LogOptions, Failure> {
+fn log_options(cluster: &Cluster, pod: &str, request: &Request) -> Result<LogOptions, Failure> {
     let positive = |name: &str| -> Result<Option<u64>, Failure> {
         match request.number(name)? {
             Some(number) if number < 0 => Err(invalid_log_option(
+                pod,
                 name,
                 number,
                 "must be greater than or equal to 0",
@@ -359,6 +360,7 @@ fn log_options(cluster: &Cluster, request: &Request) -> Result<LogOptions, Failu
     let since_seconds = match request.number("sinceSeconds")? {
         Some(seconds) if seconds < 1 => {
             return Err(invalid_log_option(
+                pod,
                 "sinceSeconds",
                 seconds,
                 "must be greater than 0",
@@ -369,6 +371,7 @@ fn log_options(cluster: &Cluster, request: &Request) -> Result<LogOptions, Failu
     let limit_bytes = match request.number("limitBytes")? {
         Some(bytes) if bytes < 1 => {
             return Err(invalid_log_option(
+                pod,
                 "limitBytes",
                 bytes,
                 "must be greater than 0",
@@ -398,7 +401,7 @@ fn log_options(cluster: &Cluster, request: &Request) -> Result<LogOptions, Failu
     })
 }
 
-fn invalid_log_option(name: &str, value: i64, detail: &str) -> Failure {
+fn invalid_log_option(pod: &str, name: &str, value: i64, detail: &str) -> Failure {
     let cause = crate::status::Cause::invalid(name, &json!(value), detail);
-    Failure::invalid_options("PodLogOptions", &cause)
+    Failure::invalid_options("", "PodLogOptions", pod, &cause)
 }

@@ -14,7 +14,7 @@ use crate::patch;
 use crate::pod_spec;
 use crate::resources::Resource;
 use crate::selectors::Selector;
-use crate::status::{self, Failure};
+use crate::status::{self, Cause, Failure};
 use crate::storage::Key;
 use crate::validate::{self, schema};
 
@@ -117,7 +117,7 @@ pub fn create(
     if cluster.storage.get(&key).is_some() {
         return Err(Failure::already_exists(resource, &key.name));
     }
-    check_size(&object)?;
+    check_new_size(resource, &object)?;
     if dry_run {
         return Ok(Response::json(201, &object));
     }
@@ -130,6 +130,21 @@ fn check_size(object: &Value) -> Result<(), Failure> {
         return Err(Failure::storage_refused("etcdserver: request is too large"));
     }
     Ok(())
+}
+
+/// As [`check_size`], but for what the real server does with a Job: it tries again without its own notes, finds the labels it made
+/// itself the first time, and refuses those.
+fn check_new_size(resource: Resource, object: &Value) -> Result<(), Failure> {
+    let result = check_size(object);
+    if result.is_ok() || resource != Resource::Job {
+        return result;
+    }
+    let causes = [Cause::invalid(
+        "spec.selector",
+        &object["spec"]["selector"],
+        "`selector` not auto-generated",
+    )];
+    Err(Failure::invalid(resource, object::name(object), &causes))
 }
 
 /// Fills in what the server sets: name, UID, time, defaults.
@@ -364,7 +379,12 @@ fn delete_options(request: &Request) -> Result<DeleteOptions, Failure> {
                 &json!(other),
                 &["Foreground", "Background", "Orphan", "nil"],
             );
-            return Err(Failure::invalid_options("DeleteOptions", &cause));
+            return Err(Failure::invalid_options(
+                "meta.k8s.io",
+                "DeleteOptions",
+                "",
+                &cause,
+            ));
         }
     };
     let grace_seconds = match body["gracePeriodSeconds"].as_i64() {
@@ -388,22 +408,7 @@ pub fn delete(cluster: &mut Cluster, key: &Key, request: &Request) -> Result<Res
     let old = cluster
         .get(key)
         .ok_or_else(|| Failure::not_found(key.resource, &key.name))?;
-    let checks = [
-        ("UID", &options.uid, object::uid(&old)),
-        (
-            "ResourceVersion",
-            &options.version,
-            object::meta(&old, "resourceVersion"),
-        ),
-    ];
-    for (what, wanted, found) in checks {
-        if let Some(wanted) = wanted.as_ref().filter(|wanted| *wanted != found) {
-            let detail = format!(
-                "Precondition failed: {what} in precondition: {wanted}, {what} in object meta: {found}"
-            );
-            return Err(Failure::conflict(key.resource, &key.name, &detail));
-        }
-    }
+    check_preconditions(key, &old, &options)?;
     let now = cluster.now();
     let default = if key.resource == Resource::Job {
         Propagation::Orphan
@@ -433,6 +438,28 @@ pub fn delete(cluster: &mut Cluster, key: &Key, request: &Request) -> Result<Res
         empty_namespace(cluster, &key.name);
     }
     Ok(response)
+}
+
+fn check_preconditions(key: &Key, old: &Value, options: &DeleteOptions) -> Result<(), Failure> {
+    let version = object::meta(old, "resourceVersion");
+    let checks = [
+        (
+            "UID",
+            &options.uid,
+            object::uid(old),
+            "deleted and then recreated",
+        ),
+        ("ResourceVersion", &options.version, version, "modified"),
+    ];
+    for (what, wanted, found, happened) in checks {
+        if let Some(wanted) = wanted.as_ref().filter(|wanted| *wanted != found) {
+            let detail = format!(
+                "the {what} in the precondition ({wanted}) does not match the {what} in record ({found}). The object might have been {happened}"
+            );
+            return Err(Failure::precondition(key.resource, &key.name, &detail));
+        }
+    }
+    Ok(())
 }
 
 fn empty_namespace(cluster: &mut Cluster, namespace: &str) {

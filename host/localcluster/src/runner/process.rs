@@ -488,13 +488,12 @@ impl Shared {
             for event in events {
                 if event.wd != self.status_watch {
                     log_grew = true;
-                } else if let Some(name) = event.name.and_then(|name| name.into_string().ok()) {
-                    if let [uid, container, what @ ("started" | "ended")] =
+                } else if let Some(name) = event.name.and_then(|name| name.into_string().ok())
+                    && let [uid, container, what @ ("started" | "ended")] =
                         name.split('.').collect::<Vec<_>>()[..]
-                    {
-                        self.read_report(uid, container, what);
-                        log_grew |= what == "ended";
-                    }
+                {
+                    self.read_report(uid, container, what);
+                    log_grew |= what == "ended";
                 }
             }
         }

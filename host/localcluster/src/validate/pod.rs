@@ -21,7 +21,16 @@ pub fn spec(path: &str, spec: &Value, template: bool, causes: &mut Vec<Cause>) {
         ));
     }
     containers(path, spec, &volumes, causes);
-    if !template {
+    if template {
+        let policy = &spec["restartPolicy"];
+        if !["Always", "OnFailure", "Never"].iter().any(|p| policy == p) {
+            causes.push(Cause::not_supported(
+                format!("{path}.restartPolicy"),
+                policy,
+                &["Always", "OnFailure", "Never"],
+            ));
+        }
+    } else {
         match spec["restartPolicy"].as_str() {
             Some("Never") => {}
             Some("Always" | "OnFailure") | None => {

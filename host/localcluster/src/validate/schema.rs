@@ -227,7 +227,7 @@ pub fn check(resource: Resource, object: &Value) -> Result<(), Failure> {
         Resource::Secret => &SECRET,
         Resource::Event | Resource::Namespace => &OTHER,
     };
-    visit(schema, object, resource.kind(), "").map_err(|problem| {
+    visit(schema, object, "", "").map_err(|problem| {
         let kind = resource.kind();
         let version = resource
             .api_version()
@@ -310,8 +310,9 @@ fn visit(schema: &Type, value: &Value, owner: &str, path: &str) -> Result<(), St
             None => wrong(&format!("map[string]{}", type_name(element))),
         },
         Object(name, fields) => match value.as_object() {
+            // Go names the innermost structure.
             Some(_) => fields.iter().try_for_each(|(field, schema)| {
-                visit(schema, &value[*field], owner, &format!("{path}.{field}"))
+                visit(schema, &value[*field], name, &format!("{path}.{field}"))
             }),
             None => wrong(&format!("v1.{name}")),
         },
