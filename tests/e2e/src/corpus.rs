@@ -2,8 +2,8 @@
 //!
 //! A `.toml` has `about` (what it shows), `[request]` (fields of the submission beside `script`),
 //! `[expect]` ([`Expectation`](crate::corpus::Expectation)), and where needed `fill`, which puts a
-//! repeated text in the place of `@FILL@`, and `only-real`, the reason why an embedded cluster
-//! cannot show it.
+//! repeated text in the place of `@FILL@`, `only-real`, the reason why an embedded cluster cannot
+//! show it, and `by-runtime`, what a container runtime does that a shell alone does not.
 
 use std::path::{Path, PathBuf};
 
@@ -26,6 +26,8 @@ pub struct Case {
     pub request: Value,
     /// Why an embedded cluster cannot show it; none where it can.
     pub only_real: Option<String>,
+    /// What the container runtime adds, where a shell alone gives something else; none where it does not.
+    pub by_runtime: Option<String>,
     /// What is expected.
     pub expect: Expectation,
 }
@@ -38,6 +40,7 @@ struct File {
     request: toml::Table,
     fill: Option<Fill>,
     only_real: Option<String>,
+    by_runtime: Option<String>,
     expect: Expectation,
 }
 
@@ -103,6 +106,7 @@ impl Case {
             about: file.about,
             request,
             only_real: file.only_real,
+            by_runtime: file.by_runtime,
             expect: file.expect,
         }
     }

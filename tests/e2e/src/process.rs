@@ -175,7 +175,7 @@ fn append(log: &Path) -> File {
 /// A shell that ends the group when its standard input ends. That is a pipe which only we hold, so
 /// it ends when this test process is gone, however it went.
 fn guard(group: u32) -> Child {
-    let script = r#"read -r _; kill -TERM "-$1"; sleep 3; kill -KILL "-$1""#;
+    let script = r#"read -r _; kill -TERM "-$1"; sleep 6; kill -KILL "-$1""#;
     Command::new("/bin/sh")
         .args(["-c", script, "guard", &group.to_string()])
         .process_group(0)
@@ -221,7 +221,7 @@ mod tests {
         let mut orphan = orphan.process_group(0).spawn().expect("/bin/sh starts");
         let mut guard = guard(orphan.id());
         drop(guard.stdin.take());
-        let ended = poll(Duration::from_secs(10), || orphan.try_wait().ok().flatten());
+        let ended = poll(Duration::from_secs(15), || orphan.try_wait().ok().flatten());
         assert!(ended.is_some(), "the orphan lives on");
         guard.wait().expect("the guard ends by itself");
     }

@@ -1,1 +1,0 @@
-printf "never\n"
