@@ -127,9 +127,11 @@ fn a_missing_volume_is_waited_for() {
             .find(|e| e["reason"] == "FailedMount")
             .ok_or("no such event")
     });
-    assert_eq!(
-        event["message"],
-        format!("MountVolume.SetUp failed for volume \"files\" : configmap \"{map}\" not found")
+    // What follows differs on a real node while its cache is not yet filled.
+    let message = event["message"].as_str().expect("message");
+    assert!(
+        message.starts_with("MountVolume.SetUp failed for volume \"files\" : "),
+        "{message}"
     );
     api().create(
         "configmaps",
