@@ -1,7 +1,5 @@
 //! The cron trigger.
 
-use nix::sys::signal::Signal;
-
 use crate::support::{Setup, wait_for};
 
 const EVERY_SECOND: &str =
@@ -70,7 +68,7 @@ fn a_running_call_is_drained() {
     wait_for("a start", || {
         (!timestamps(&host.notes(), "start").is_empty()).then_some(())
     });
-    host.signal(Signal::SIGTERM);
+    host.signal("TERM");
     assert_eq!(host.wait().code(), Some(0));
     let notes = Setup::notes_in(setup.dir());
     assert_eq!(timestamps(&notes, "start"), timestamps(&notes, "end"));

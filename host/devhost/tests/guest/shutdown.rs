@@ -4,8 +4,6 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use nix::sys::signal::Signal;
-
 use crate::support::{Host, LIMIT, Setup, read_until, wait_for};
 
 /// Starts a request that lasts, on a connection that has served one before.
@@ -19,7 +17,7 @@ fn lasting_request(host: &Host, path: &str) -> TcpStream {
 
 #[test]
 fn the_first_signal_lets_requests_finish() {
-    for signal in [Signal::SIGTERM, Signal::SIGINT] {
+    for signal in ["TERM", "INT"] {
         let mut host = Setup::new().start();
         let mut idle = host.connect();
         write!(idle, "GET / HTTP/1.1\r\nhost: test\r\n\r\n").unwrap();
@@ -49,7 +47,7 @@ fn work_after_the_answer_is_finished() {
     let setup = Setup::new();
     let mut host = setup.start();
     host.get_ok("/after?pause_ms=1500");
-    host.signal(Signal::SIGTERM);
+    host.signal("TERM");
     assert_eq!(host.wait().code(), Some(0));
     assert!(Setup::notes_in(setup.dir()).contains(&"after the answer".to_owned()));
 }
@@ -62,7 +60,7 @@ fn the_limit_cuts_off() {
         host.notes().contains(&"pausing".to_owned()).then_some(())
     });
     let start = Instant::now();
-    host.signal(Signal::SIGTERM);
+    host.signal("TERM");
     assert_eq!(host.wait().code(), Some(0));
     assert!(start.elapsed() >= Duration::from_millis(900) && start.elapsed() < LIMIT / 4);
     host.wait_for_stderr("cut off");
@@ -75,9 +73,9 @@ fn a_second_signal_ends_at_once() {
     wait_for("the request", || {
         host.notes().contains(&"pausing".to_owned()).then_some(())
     });
-    host.signal(Signal::SIGTERM);
+    host.signal("TERM");
     host.wait_for_stderr("finishing what runs");
-    host.signal(Signal::SIGTERM);
+    host.signal("TERM");
     assert_eq!(host.wait().code(), Some(128 + 15));
 }
 
@@ -88,7 +86,7 @@ fn a_kill_in_a_transaction_leaves_nothing_behind() {
     host.sql("PRAGMA journal_mode = WAL");
     let _running = lasting_request(&host, "/transaction?end=pause");
     host.wait_for_stderr("holding the transaction");
-    host.signal(Signal::SIGKILL);
+    host.signal("KILL");
     host.wait();
     let host = setup.start();
     assert_eq!(
