@@ -17,6 +17,7 @@ mod patch;
 mod persist;
 mod pod_lifecycle;
 mod pod_spec;
+mod pod_status;
 pub mod resources;
 pub mod runner;
 mod selectors;

@@ -12,6 +12,7 @@ use crate::gc;
 use crate::job_controller::TRACKING;
 use crate::object;
 use crate::pod_spec;
+use crate::pod_status;
 use crate::runner::{Exit, News, PodStart, RunnerEvent};
 use crate::storage::Key;
 use crate::volumes::{self, Blocked};
@@ -241,7 +242,7 @@ fn start(cluster: &mut Cluster, key: &Key, pod: &Value, now: Timestamp) {
         Ok(ready) => {
             cluster.waiting.remove(key);
             let waiting = |_: &str| json!({"waiting": {"reason": "ContainerCreating"}});
-            write_status(cluster, key, now, "Pending", &waiting);
+            pod_status::write(cluster, key, now, "Pending", &waiting);
             for container in &ready.containers {
                 let image = pod_spec::image(pod, &container.name);
                 let pulled = format!("Container image {image:?} already present on machine");
@@ -305,7 +306,7 @@ fn wait(cluster: &mut Cluster, key: &Key, pod: &Value, blocked: &Blocked, now: T
         }
     };
     let state = |_: &str| json!({"waiting": waiting});
-    if write_status(cluster, key, now, "Pending", &state) {
+    if pod_status::write(cluster, key, now, "Pending", &state) {
         events::record(
             cluster,
             key,
@@ -459,7 +460,12 @@ fn show_containers(cluster: &mut Cluster, key: &Key, uid: &str, now: Timestamp, 
     let states: BTreeMap<String, Value> = memory
         .containers
         .iter()
-        .map(|(name, (started, exit))| (name.clone(), state(uid, name, *started, exit.as_ref())))
+        .map(|(name, (started, exit))| {
+            (
+                name.clone(),
+                pod_status::state(uid, name, *started, exit.as_ref()),
+            )
+        })
         .collect();
     let any_ran = memory.containers.values().any(|(started, exit)| {
         started.is_some() && exit.as_ref().is_none_or(|e| e.reason != "StartError")
@@ -474,7 +480,7 @@ fn show_containers(cluster: &mut Cluster, key: &Key, uid: &str, now: Timestamp, 
             .cloned()
             .unwrap_or_else(|| creating.clone())
     };
-    write_status(cluster, key, now, phase, &show);
+    pod_status::write(cluster, key, now, phase, &show);
     if let Some((_, Some((reason, message)))) = end {
         cluster.change(key, |pod| {
             pod["status"]["reason"] = json!(reason);
@@ -482,98 +488,4 @@ fn show_containers(cluster: &mut Cluster, key: &Key, uid: &str, now: Timestamp, 
             true
         });
     }
-}
-
-fn state(uid: &str, name: &str, started: Option<Timestamp>, exit: Option<&Exit>) -> Value {
-    match (started, exit) {
-        (_, Some(exit)) => {
-            let mut ended = json!({
-                "exitCode": exit.code, "reason": exit.reason, "finishedAt": clock::seconds(exit.finished_at),
-                "startedAt": started.or(exit.started_at).map(clock::seconds), "containerID": container_id(uid, name),
-            });
-            if !exit.message.is_empty() {
-                ended["message"] = json!(exit.message);
-            }
-            json!({"terminated": ended})
-        }
-        (Some(at), None) => json!({"running": {"startedAt": clock::seconds(at)}}),
-        (None, None) => json!({"waiting": {"reason": "ContainerCreating"}}),
-    }
-}
-
-fn container_id(uid: &str, name: &str) -> String {
-    format!("localcluster://{uid}/{name}")
-}
-
-/// Writes phase, conditions and container statuses; answers whether anything changed.
-fn write_status(
-    cluster: &mut Cluster,
-    key: &Key,
-    now: Timestamp,
-    phase: &str,
-    state: &dyn Fn(&str) -> Value,
-) -> bool {
-    cluster.change(key, |pod| {
-        let before = pod["status"].clone();
-        let statuses: Vec<Value> = object::items(&pod["spec"]["containers"])
-            .map(|container| {
-                container_status(
-                    object::uid(pod),
-                    container,
-                    state(container["name"].as_str().unwrap_or_default()),
-                )
-            })
-            .collect();
-        let ready = statuses.iter().all(|status| status["ready"] == true);
-        let status = &mut pod["status"];
-        status["phase"] = json!(phase);
-        object::default(status, "startTime", json!(clock::seconds(now)));
-        object::default(status, "hostIP", json!("127.0.0.1"));
-        status["containerStatuses"] = Value::Array(statuses);
-        conditions(status, phase, ready, now);
-        *status != before
-    })
-}
-
-fn container_status(uid: &str, container: &Value, state: Value) -> Value {
-    let running = !state["running"].is_null();
-    let mut status = json!({
-        "name": container["name"], "image": container["image"], "imageID": "", "lastState": {}, "ready": running,
-        "started": running, "restartCount": 0, "state": state,
-    });
-    if status["state"]["waiting"].is_null() {
-        status["containerID"] = json!(container_id(
-            uid,
-            container["name"].as_str().unwrap_or_default()
-        ));
-        status["imageID"] = container["image"].clone();
-    }
-    status
-}
-
-fn conditions(status: &mut Value, phase: &str, ready: bool, now: Timestamp) {
-    let why = match phase {
-        "Succeeded" => Some("PodCompleted"),
-        "Failed" => Some("PodFailed"),
-        _ if !ready => Some("ContainersNotReady"),
-        _ => None,
-    };
-    let set = |status: &mut Value, kind: &str, value: bool, reason: Option<&str>| {
-        let mut condition = json!({
-            "type": kind, "status": if value { "True" } else { "False" },
-            "lastProbeTime": null, "lastTransitionTime": clock::seconds(now),
-        });
-        if let Some(reason) = reason {
-            condition["reason"] = json!(reason);
-        }
-        object::set_condition(status, condition);
-    };
-    set(
-        status,
-        "Initialized",
-        true,
-        why.filter(|_| phase == "Succeeded"),
-    );
-    set(status, "Ready", ready, why);
-    set(status, "ContainersReady", ready, why);
 }

@@ -1,5 +1,6 @@
 //! Requests in, responses out, as values.
 
+mod delete;
 mod discovery;
 mod read;
 mod routes;
@@ -199,14 +200,14 @@ impl Cluster {
             }
             (Route::Collection(place), "GET") => read::list(self, &place, request),
             (Route::Collection(place), "POST") => write::create(self, &place, request),
-            (Route::Collection(place), "DELETE") => write::delete_collection(self, &place, request),
+            (Route::Collection(place), "DELETE") => delete::collection(self, &place, request),
             (Route::Object(key), "GET") if request.flag("watch") => {
                 read::watch_one(self, &key, request)
             }
             (Route::Object(key), "GET") => read::get(self, &key, request),
             (Route::Object(key) | Route::Status(key), "PUT") => write::replace(self, &key, request),
             (Route::Object(key) | Route::Status(key), "PATCH") => write::patch(self, &key, request),
-            (Route::Object(key), "DELETE") => write::delete(self, &key, request),
+            (Route::Object(key), "DELETE") => delete::one(self, &key, request),
             (Route::Status(key), "GET") => read::get(self, &key, request),
             (Route::Log(key), "GET") => read::log(self, &key, request),
             (Route::Compact, "POST") => {

@@ -1,6 +1,8 @@
 //! What runs the containers of pods: local processes, or a simulation of them.
 
 pub mod process;
+mod process_log;
+mod process_watch;
 pub mod simulated;
 
 use std::collections::HashSet;

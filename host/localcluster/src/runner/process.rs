@@ -14,22 +14,19 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
-use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, WatchDescriptor};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use super::process_log::ProcessLog;
 use super::{Exit, News, PodStart, Runner, RunnerEvent};
 use crate::logs::LogSource;
 use crate::shim::claim::Claim;
-use crate::shim::log::LogIndex;
 use crate::shim::{Isolation, ShimSpec, Started, report_name, write_atomically};
 
 /// The epoll key of the inotify descriptor; supervisors count from 1.
-const INOTIFY: u64 = 0;
-
-/// Events taken from epoll at a time.
-const EPOLL_EVENTS: usize = 64;
+pub(super) const INOTIFY: u64 = 0;
 
 /// The PATH of containers when the server itself has none.
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -59,33 +56,33 @@ enum Work {
     Forget(String),
 }
 
-struct Supervisor {
-    uid: String,
-    container: String,
-    pid: i32,
-    child: Option<Child>,
+pub(super) struct Supervisor {
+    pub(super) uid: String,
+    pub(super) container: String,
+    pub(super) pid: i32,
+    pub(super) child: Option<Child>,
     _pidfd: OwnedFd,
 }
 
-struct Shared {
-    pods: PathBuf,
+pub(super) struct Shared {
+    pub(super) pods: PathBuf,
     status: PathBuf,
     isolation: Isolation,
     events: Mutex<Vec<RunnerEvent>>,
-    supervisors: Mutex<HashMap<u64, Supervisor>>,
+    pub(super) supervisors: Mutex<HashMap<u64, Supervisor>>,
     forgotten: Mutex<HashSet<String>>,
-    followed: Mutex<HashMap<WatchDescriptor, usize>>,
+    pub(super) followed: Mutex<HashMap<WatchDescriptor, usize>>,
     next_id: AtomicU64,
-    epoll: Epoll,
-    inotify: Inotify,
-    status_watch: WatchDescriptor,
-    wake: WakeFn,
+    pub(super) epoll: Epoll,
+    pub(super) inotify: Inotify,
+    pub(super) status_watch: WatchDescriptor,
+    pub(super) wake: WakeFn,
     program: PathBuf,
-    ended: Mutex<HashSet<(String, String)>>,
+    pub(super) ended: Mutex<HashSet<(String, String)>>,
     verbose: AtomicBool,
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -212,23 +209,12 @@ impl Runner for ProcessRunner {
 
     fn log(&self, uid: &str, container: &str) -> Option<Arc<dyn LogSource>> {
         let folder = self.shared.pods.join(uid).join(container);
-        let log = fs::File::open(folder.join("log")).ok()?;
-        let index = LogIndex::open(&folder).ok()?;
-        let key = (uid.to_owned(), container.to_owned());
-        let path = folder.join("log");
-        Some(Arc::new(ProcessLog {
-            shared: self.shared.clone(),
-            log,
-            index,
-            key,
-            path,
-            ended: AtomicBool::new(false),
-        }))
+        ProcessLog::open(self.shared.clone(), &folder, uid, container)
     }
 }
 
 impl Shared {
-    fn report_path(&self, uid: &str, container: &str, what: &str) -> PathBuf {
+    pub(super) fn report_path(&self, uid: &str, container: &str, what: &str) -> PathBuf {
         self.status.join(report_name(uid, container, what))
     }
 
@@ -241,7 +227,7 @@ impl Shared {
             .collect()
     }
 
-    fn say(&self, uid: &str, container: &str, news: News) {
+    pub(super) fn say(&self, uid: &str, container: &str, news: News) {
         if matches!(news, News::Ended(_))
             && !lock(&self.ended).insert((uid.to_owned(), container.to_owned()))
         {
@@ -256,7 +242,7 @@ impl Shared {
     }
 
     /// Passes on what a supervisor reported in this file.
-    fn read_report(&self, uid: &str, container: &str, what: &str) -> bool {
+    pub(super) fn read_report(&self, uid: &str, container: &str, what: &str) -> bool {
         let Ok(bytes) = fs::read(self.report_path(uid, container, what)) else {
             return false;
         };
@@ -276,7 +262,7 @@ impl Shared {
         true
     }
 
-    fn complain(&self, text: &str) {
+    pub(super) fn complain(&self, text: &str) {
         if self.verbose.load(Ordering::Relaxed) {
             eprintln!("localcluster: {text}");
         }
@@ -407,7 +393,7 @@ impl Shared {
     }
 
     /// Takes over a container that was started before: by this server's predecessor, or by a supervisor that came first.
-    fn adopt_container(&self, uid: &str, container: &str) {
+    pub(super) fn adopt_container(&self, uid: &str, container: &str) {
         let folder = self.pods.join(uid).join(container);
         let claim = Claim::read(&folder).filter(Claim::alive);
         let watched =
@@ -445,7 +431,7 @@ impl Shared {
         self.remove_if_over(uid);
     }
 
-    fn remove_if_over(&self, uid: &str) {
+    pub(super) fn remove_if_over(&self, uid: &str) {
         if lock(&self.supervisors).values().any(|s| s.uid == uid)
             || !lock(&self.forgotten).remove(uid)
         {
@@ -463,80 +449,13 @@ impl Shared {
             self.complain(&format!("{}: {error}", folder.display()));
         }
     }
-
-    /// The watcher thread: reports by inotify, ends of supervisors by pidfd.
-    fn watch(self: &Arc<Self>) {
-        let mut events = [EpollEvent::empty(); EPOLL_EVENTS];
-        loop {
-            let count = match self.epoll.wait(&mut events, EpollTimeout::NONE) {
-                Ok(count) => count,
-                Err(nix::errno::Errno::EINTR) => 0,
-                Err(error) => return self.complain(&format!("waiting for supervisors: {error}")),
-            };
-            for event in &events[..count] {
-                match event.data() {
-                    INOTIFY => self.read_inotify(),
-                    id => self.supervisor_ended(id),
-                }
-            }
-        }
-    }
-
-    fn read_inotify(&self) {
-        let mut log_grew = false;
-        while let Ok(events) = self.inotify.read_events() {
-            for event in events {
-                if event.wd != self.status_watch {
-                    log_grew = true;
-                } else if let Some(name) = event.name.and_then(|name| name.into_string().ok())
-                    && let [uid, container, what @ ("started" | "ended")] =
-                        name.split('.').collect::<Vec<_>>()[..]
-                {
-                    self.read_report(uid, container, what);
-                    log_grew |= what == "ended";
-                }
-            }
-        }
-        if log_grew {
-            (self.wake)(Wake::Log);
-        }
-    }
-
-    fn supervisor_ended(&self, id: u64) {
-        let Some(mut supervisor) = lock(&self.supervisors).remove(&id) else {
-            return;
-        };
-        if let Some(child) = &mut supervisor.child {
-            let _ = child.wait();
-        }
-        let (uid, container) = (&supervisor.uid, &supervisor.container);
-        if self.report_path(uid, container, "ended").exists() {
-            self.read_report(uid, container, "ended");
-        } else {
-            match Claim::read(&self.pods.join(uid).join(container)) {
-                // Another supervisor was first; it is the one to watch.
-                Some(claim) if claim.pid != supervisor.pid => self.adopt_container(uid, container),
-                Some(_) => self.say(
-                    uid,
-                    container,
-                    News::Ended(lost("ContainerStatusUnknown", 137, LOST)),
-                ),
-                None => self.say(
-                    uid,
-                    container,
-                    News::Ended(lost("StartError", 128, "the supervisor could not start")),
-                ),
-            }
-        }
-        (self.wake)(Wake::Log);
-        self.remove_if_over(uid);
-    }
 }
 
 /// The kubelet's message for a container whose end nobody saw.
-const LOST: &str = "The container could not be located when the pod was terminated";
+pub(super) const LOST: &str = "The container could not be located when the pod was terminated";
 
-fn lost(reason: &str, code: i32, message: &str) -> Exit {
+/// The end of a container that nobody reported.
+pub(super) fn lost(reason: &str, code: i32, message: &str) -> Exit {
     let finished_at = Timestamp::now();
     Exit {
         code,
@@ -545,74 +464,5 @@ fn lost(reason: &str, code: i32, message: &str) -> Exit {
         started_at: None,
         finished_at,
         deadline_exceeded: false,
-    }
-}
-
-struct ProcessLog {
-    shared: Arc<Shared>,
-    log: fs::File,
-    index: LogIndex,
-    key: (String, String),
-    path: PathBuf,
-    ended: AtomicBool,
-}
-
-impl LogSource for ProcessLog {
-    fn length(&self) -> io::Result<(u64, bool)> {
-        if !self.ended.load(Ordering::Relaxed) {
-            // A folder that is gone was removed after the end.
-            let over = lock(&self.shared.ended).contains(&self.key)
-                || self
-                    .shared
-                    .report_path(&self.key.0, &self.key.1, "ended")
-                    .exists()
-                || !self.path.exists();
-            self.ended.store(over, Ordering::Relaxed);
-        }
-        let ended = self.ended.load(Ordering::Relaxed);
-        Ok((self.log.metadata()?.len(), ended))
-    }
-
-    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
-        std::os::unix::fs::FileExt::read_at(&self.log, buffer, offset)
-    }
-
-    fn written_at(&self, offset: u64) -> io::Result<Timestamp> {
-        self.index.written_at(offset)
-    }
-
-    fn follow(&self) -> Option<Box<dyn Send + Sync>> {
-        // The lock is held over both, or a guard dropped in between would take this watch away.
-        let mut followed = lock(&self.shared.followed);
-        let watch = self
-            .shared
-            .inotify
-            .add_watch(&self.path, AddWatchFlags::IN_MODIFY)
-            .ok()?;
-        *followed.entry(watch).or_insert(0) += 1;
-        Some(Box::new(FollowGuard {
-            shared: self.shared.clone(),
-            watch,
-        }))
-    }
-}
-
-struct FollowGuard {
-    shared: Arc<Shared>,
-    watch: WatchDescriptor,
-}
-
-impl Drop for FollowGuard {
-    fn drop(&mut self) {
-        let mut followed = lock(&self.shared.followed);
-        let Some(count) = followed.get_mut(&self.watch) else {
-            return;
-        };
-        *count -= 1;
-        if *count == 0 {
-            followed.remove(&self.watch);
-            // The file may be gone already, and its watch with it.
-            let _ = self.shared.inotify.rm_watch(self.watch);
-        }
     }
 }

@@ -3,7 +3,7 @@
 
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill, sigprocmask};
@@ -178,14 +178,4 @@ fn reap_until(program: Pid) -> i32 {
             let _ = kill(program, Signal::SIGTERM);
         }
     }
-}
-
-/// Keeps a pipe's end out of what is executed later.
-pub fn close_on_exec(fd: &OwnedFd) -> io::Result<()> {
-    let _ = fd.as_raw_fd();
-    nix::fcntl::fcntl(
-        fd,
-        nix::fcntl::FcntlArg::F_SETFD(nix::fcntl::FdFlag::FD_CLOEXEC),
-    )?;
-    Ok(())
 }
