@@ -33,6 +33,9 @@ struct Arguments {
     /// What pods are.
     #[arg(long, value_enum, default_value = "process")]
     runner: RunnerKind,
+    /// How pods see the filesystem; by default the best that works here.
+    #[arg(long, value_enum, default_value = "auto")]
+    isolation: IsolationKind,
     /// The bearer token callers must show; everybody may call when not given.
     #[arg(long, env = "LOCALCLUSTER_TOKEN", hide_env_values = true)]
     token: Option<String>,
@@ -44,6 +47,18 @@ enum RunnerKind {
     Process,
     /// Nothing but their status; the annotation `localcluster/simulate` decides.
     Simulated,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum IsolationKind {
+    /// Try them in this order.
+    Auto,
+    /// Mount and PID namespaces, as root.
+    Namespaces,
+    /// The same in a user namespace.
+    UserNamespace,
+    /// None: mount paths in commands are rewritten.
+    Rewrite,
 }
 
 #[derive(Subcommand)]
@@ -106,7 +121,7 @@ async fn serve(arguments: &Arguments) -> Result<(), String> {
         .await
         .map_err(|error| format!("{}: {error}", arguments.listen))?;
     let waker = Waker::default();
-    let runner = build_runner(arguments.runner, &folder, waker.clone())?;
+    let runner = build_runner(arguments, &folder, waker.clone())?;
     let config = ClusterConfig {
         state_file: Some(folder.join("state.sqlite")),
         seed: seed(),
@@ -128,13 +143,22 @@ async fn serve(arguments: &Arguments) -> Result<(), String> {
     Ok(())
 }
 
-fn build_runner(kind: RunnerKind, folder: &Path, waker: Waker) -> Result<Box<dyn Runner>, String> {
-    if kind == RunnerKind::Simulated {
+fn build_runner(
+    arguments: &Arguments,
+    folder: &Path,
+    waker: Waker,
+) -> Result<Box<dyn Runner>, String> {
+    if arguments.runner == RunnerKind::Simulated {
         return Ok(Box::new(SimulatedRunner::default()));
     }
     // The running program itself, even when its file was replaced meanwhile.
     let program = Path::new("/proc/self/exe");
-    let isolation = probe(program, folder);
+    let isolation = match arguments.isolation {
+        IsolationKind::Auto => probe(program, folder),
+        IsolationKind::Namespaces => shim::Isolation::Namespaces,
+        IsolationKind::UserNamespace => shim::Isolation::UserNamespace,
+        IsolationKind::Rewrite => shim::Isolation::Rewrite,
+    };
     if isolation == shim::Isolation::Rewrite {
         eprintln!(
             "localcluster: no namespaces here: mount paths in commands are rewritten to the pod's folder"

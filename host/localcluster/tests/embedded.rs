@@ -390,3 +390,51 @@ fn a_deadline_holds_without_a_server() {
     let pod = api.wait_pod("late", "failed", |pod| pod["status"]["phase"] == "Failed");
     assert_eq!(pod["status"]["reason"], "DeadlineExceeded");
 }
+
+/// Runs a mounted script under one isolation; answers its log.
+fn run_isolated(isolation: &str) -> String {
+    let folder = tempfile::tempdir().expect("folder");
+    let state = folder.path().to_str().expect("text");
+    let api = Api::embedded(Server::start(&[
+        "--state-dir",
+        state,
+        "--isolation",
+        isolation,
+    ]));
+    let mark = unique("8888");
+    let script = format!(
+        "#!/bin/sh\necho made > made; cat made; cat /executor/script | head -n 1; \
+         (setsid sh -c 'sleep 1000; : {mark}' &); ls; echo $#; exit 3\n"
+    );
+    api.create(
+        "configmaps",
+        &json!({"metadata": {"name": "s"}, "data": {"script": script}}),
+    );
+    let mut object = job("isolated", "");
+    pod_spec(&mut object)["volumes"] = json!([
+        {"name": "s", "configMap": {"name": "s", "defaultMode": 0o555}}, {"name": "w", "emptyDir": {}},
+    ]);
+    let main = container(&mut object);
+    main["volumeMounts"] =
+        json!([{"name": "s", "mountPath": "/executor"}, {"name": "w", "mountPath": "/workspace"}]);
+    main["workingDir"] = json!("/workspace");
+    main["command"] = json!(["/executor/script", "a"]);
+    api.create("jobs", &object);
+    let ended = api.wait_ended("isolated");
+    let log = String::from_utf8_lossy(&api.job_log("isolated")).into_owned();
+    assert_eq!(ended["exitCode"], 3, "{isolation}: {ended} {log}");
+    wait_no_processes(&mark);
+    log
+}
+
+#[test]
+fn every_isolation_this_machine_allows() {
+    // User namespaces may be forbidden; the two others always work for root.
+    assert_eq!(run_isolated("namespaces"), "made\n#!/bin/sh\nmade\n1\n");
+    // Paths inside a script are not rewritten, only those of the command.
+    let log = run_isolated("rewrite");
+    assert!(
+        log.starts_with("made\n") && log.ends_with("made\n1\n"),
+        "{log}"
+    );
+}
