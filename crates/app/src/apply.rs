@@ -48,7 +48,7 @@ impl<P: Platform> App<P> {
                 return Ok(Applied::Nothing);
             };
             let written = if next.status == Status::Finished {
-                let log = self.log_at_the_end(&next, pod).await?;
+                let log = self.log_at_the_end(&current, &next, pod).await?;
                 next.log = Some(LogSummary {
                     bytes: log.bytes,
                     lost_bytes: log.lost_bytes,
@@ -74,6 +74,7 @@ impl<P: Platform> App<P> {
     /// The log of an execution that ends now. One that never ran has an empty log, and that is all of it.
     async fn log_at_the_end(
         &self,
+        current: &Execution,
         next: &Execution,
         pod: Option<&PodObservation>,
     ) -> Result<StoredLog, Error> {
@@ -97,8 +98,13 @@ impl<P: Platform> App<P> {
                 ..log
             }),
             Err(error) => {
-                let ended = next.finished_at.unwrap_or_else(|| self.runtime.now());
-                if self.runtime.now().duration_since(ended) < LOG_PATIENCE {
+                // By something that stays the same however often we try: an outcome without an end of the container
+                // has the time of each try for its own. Such a one is waited for until its clock has run out.
+                let end = pod.terminated.as_ref().and_then(|t| t.finished_at);
+                let clock = current.deadline().map(|(_, at)| at);
+                let since = end.into_iter().chain(clock).min();
+                let since = since.unwrap_or_else(|| self.runtime.now());
+                if self.runtime.now().duration_since(since) < LOG_PATIENCE {
                     return Err(error.into());
                 }
                 self.runtime.log(

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use domain::transition::waiting;
-use domain::{Execution, Observation, Reason, Submission, Waiting, WaitingKind};
+use domain::{Execution, Observation, Reason, Status, Submission, Waiting, WaitingKind};
 use jiff::SignedDuration;
 use kubernetes::{Error as KubernetesError, RunSpec};
 use store::Written;
@@ -25,6 +25,15 @@ const RETRY_AFTER_REFUSAL: SignedDuration = SignedDuration::from_secs(5);
 /// behind our own clocks, for the case that nobody ticks any more.
 const POD_DEADLINE_MARGIN_SECONDS: u64 = 120;
 
+/// Whether somebody may have asked for this Job before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Attempt {
+    /// Nobody has.
+    First,
+    /// Another's claim ran out before the Job's uid was stored.
+    Again,
+}
+
 /// How a creation went, for whoever paces the next ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Created {
@@ -40,8 +49,9 @@ impl<P: Platform> App<P> {
         &self,
         execution: &Execution,
         submission: &Submission,
+        attempt: Attempt,
     ) -> Created {
-        let result = match self.ensure_job(execution, submission).await {
+        let result = match self.ensure_job(execution, submission, attempt).await {
             Ok(uid) => self
                 .apply(execution.id, &Observation::JobExists { uid }, None)
                 .await
@@ -53,6 +63,8 @@ impl<P: Platform> App<P> {
                 );
                 self.refuse(execution, Reason::InvalidSpec, message).await
             }
+            Err(NotCreated::Finished) => Ok(Created::Settled),
+            Err(NotCreated::Here(error)) => Err(error),
             Err(NotCreated::Error(error)) => self.not_created(execution, &error).await,
         };
         result.unwrap_or_else(|error| {
@@ -69,8 +81,16 @@ impl<P: Platform> App<P> {
         &self,
         execution: &Execution,
         submission: &Submission,
+        attempt: Attempt,
     ) -> Result<String, NotCreated> {
-        let payload = kubernetes::payload(&run_spec(execution, submission));
+        let mut payload = kubernetes::payload(&run_spec(execution, submission));
+        // An earlier creation may have gone through unseen, and its script may end while this one is on its way:
+        // then the name is free again. So the Job runs only once the record, read after the creation, says so.
+        if attempt == Attempt::Again
+            && let Some(spec) = payload.job.spec.as_mut()
+        {
+            spec.suspend = Some(true);
+        }
         let (uid, suspended) = match self.kubernetes.create_job(&payload.job).await {
             Ok(job) => (job.uid, job.suspended),
             Err(error) if error.is_already_exists() => {
@@ -83,6 +103,10 @@ impl<P: Platform> App<P> {
             Err(error) => return Err(error.into()),
         };
         if suspended {
+            if attempt == Attempt::Again && self.is_finished(execution).await? {
+                self.delete_job(execution.id, Some(&uid)).await?;
+                return Err(NotCreated::Finished);
+            }
             for config_map in &payload.with_owner(&uid).config_maps {
                 match self.kubernetes.create_config_map(config_map).await {
                     Err(error) if !error.is_already_exists() => return Err(error.into()),
@@ -92,6 +116,11 @@ impl<P: Platform> App<P> {
             self.kubernetes.unsuspend_job(&execution.job_name()).await?;
         }
         Ok(uid)
+    }
+
+    async fn is_finished(&self, execution: &Execution) -> Result<bool, Error> {
+        let current = self.store.get(execution.id).await?;
+        Ok(current.is_none_or(|current| current.status == Status::Finished))
     }
 
     /// What the API server's answer means: a verdict, patience, or nothing at all.
@@ -181,8 +210,18 @@ impl<P: Platform> App<P> {
 enum NotCreated {
     /// A Job of that name exists and is not ours.
     Foreign,
+    /// It finished while its Job was asked for again.
+    Finished,
     /// The API server said no, or nothing.
     Error(KubernetesError),
+    /// Something else went wrong, and nothing was decided.
+    Here(Error),
+}
+
+impl From<Error> for NotCreated {
+    fn from(error: Error) -> Self {
+        Self::Here(error)
+    }
 }
 
 impl From<KubernetesError> for NotCreated {

@@ -37,14 +37,14 @@ fn ended_by_cluster(pod: &PodObservation) -> Option<Observation> {
     let failed = |reason, message| Some(Observation::PodFailed { reason, message });
     match pod.pod_reason.as_deref() {
         Some("DeadlineExceeded") if over => {
-            let reason = if pod.terminated.is_some() {
+            let reason = if pod.terminated.is_some() || pod.running_since.is_some() {
                 Reason::RunTimeout
             } else {
                 Reason::StartTimeout
             };
             return failed(reason, format!("the pod's deadline passed: {message}"));
         }
-        Some("Evicted") if over && message.contains("ephemeral") => {
+        Some("Evicted") if over && is_over_its_own_storage(&message) => {
             return failed(Reason::EphemeralStorageExceeded, message);
         }
         Some("NodeLost") => return failed(Reason::NodeLost, message),
@@ -84,6 +84,13 @@ fn ended_by_cluster(pod: &PodObservation) -> Option<Observation> {
     None
 }
 
+/// The kubelet's ways to say that a pod went over a limit of its own; a node that is low on storage is not the
+/// script's doing, though its message names the storage too.
+fn is_over_its_own_storage(message: &str) -> bool {
+    !message.contains("The node was low on resource")
+        && (message.contains("ephemeral") || message.contains("EmptyDir volume"))
+}
+
 fn container_end(terminated: &Terminated) -> ContainerEnd {
     let reason = terminated.reason.as_deref().unwrap_or_default();
     ContainerEnd {
@@ -120,7 +127,11 @@ fn why_it_waits(pod: &PodObservation) -> Option<Observation> {
         )));
     };
     let said = why.message.as_deref().unwrap_or_default();
-    let message = format!("{}: {said}", why.reason);
+    let message = if said.is_empty() {
+        why.reason.clone()
+    } else {
+        format!("{}: {said}", why.reason)
+    };
     let kind = match why.reason.as_str() {
         "InvalidImageName" => {
             return Some(Observation::CannotStart {
@@ -145,3 +156,7 @@ fn why_it_waits(pod: &PodObservation) -> Option<Observation> {
     };
     Some(Observation::Waiting(Waiting { kind, message }))
 }
+
+#[cfg(test)]
+#[path = "observe_tests.rs"]
+mod tests;

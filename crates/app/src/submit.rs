@@ -4,6 +4,7 @@ use domain::{Execution, ExecutionId, Status, Submission};
 use jiff::SignedDuration;
 use store::Inserted;
 
+use crate::dispatch::Attempt;
 use crate::{App, Error, Platform, Runtime};
 
 /// For how long the instance that accepted or claimed an execution has its Job's creation to itself.
@@ -78,7 +79,7 @@ impl<P: Platform> App<P> {
     /// beside a wait. What goes wrong here is for the next tick to mend, never the caller's trouble.
     pub async fn dispatch_submitted(&self, execution: &Execution, submission: &Submission) {
         if execution.is_dispatched() {
-            self.create_job(execution, submission).await;
+            self.create_job(execution, submission, Attempt::First).await;
         }
     }
 }

@@ -114,12 +114,22 @@ impl<P: Platform> App<P> {
 impl<P: Platform> Tick<'_, P> {
     async fn run(&self) -> Result<TickReport, Error> {
         self.mark().await?;
-        let (listed, (), (), ()) = futures::join!(
-            self.follow_pods(),
+        let watched = async {
+            let (listed, version) = self.follow_pods().await;
+            (listed, version, self.failures.get())
+        };
+        let ((listed, version, failures), (), (), ()) = futures::join!(
+            watched,
             self.drain_queue(),
             self.end_what_is_due(),
             self.keep_lease(),
         );
+        // What failed beside or after the watch asks for a list too, and whoever has the lease now goes by its own.
+        if let Some(version) = version.filter(|_| !self.lost.get())
+            && failures == self.failures.get()
+        {
+            self.app.store.set_state(RESOURCE_VERSION, &version).await?;
+        }
         self.mark().await?;
         Ok(TickReport {
             leader: true,

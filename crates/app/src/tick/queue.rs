@@ -6,7 +6,7 @@ use futures::StreamExt;
 use futures::stream;
 
 use super::Tick;
-use crate::dispatch::Created;
+use crate::dispatch::{Attempt, Created};
 use crate::submit::CLAIM;
 use crate::{Error, Platform};
 
@@ -47,17 +47,21 @@ impl<P: Platform> Tick<'_, P> {
     async fn dispatch_some(&self, batch: u32) -> Result<Option<Created>, Error> {
         let app = self.app;
         let now = app.now();
-        let mut claimed = app.store.claim_unconfirmed(now, now + CLAIM, batch).await?;
-        claimed.extend(
-            app.store
-                .claim_queued(now, now + CLAIM, app.config.max_running, batch)
-                .await?,
-        );
+        let again = app.store.claim_unconfirmed(now, now + CLAIM, batch).await?;
+        let first = app
+            .store
+            .claim_queued(now, now + CLAIM, app.config.max_running, batch)
+            .await?;
+        let again = again.iter().map(|claim| (claim, Attempt::Again));
+        let first = first.iter().map(|claim| (claim, Attempt::First));
+        let claimed: Vec<_> = again.chain(first).collect();
         if claimed.is_empty() {
             return Ok(None);
         }
         let later = stream::iter(&claimed)
-            .map(|(execution, submission)| app.create_job(execution, submission))
+            .map(|((execution, submission), attempt)| {
+                app.create_job(execution, submission, *attempt)
+            })
             .buffer_unordered(CREATIONS_IN_FLIGHT)
             .filter(|created| std::future::ready(*created == Created::Later))
             .count()

@@ -18,8 +18,8 @@ const WATCH_TIMEOUT: Duration = Duration::from_secs(290);
 const WATCH_PAUSE: Duration = Duration::from_millis(500);
 
 impl<P: Platform> Tick<'_, P> {
-    /// Answers whether a full list was made.
-    pub(super) async fn follow_pods(&self) -> bool {
+    /// Answers whether a full list was made, and the version to go on from, if all up to it was carried out.
+    pub(super) async fn follow_pods(&self) -> (bool, Option<String>) {
         let mut listed = false;
         let mut version = self.take_resource_version().await.unwrap_or_else(|error| {
             self.failed("the resourceVersion could not be read", &error);
@@ -49,15 +49,7 @@ impl<P: Platform> Tick<'_, P> {
                 }
             };
         }
-        if let Some(version) = version
-            && let Err(error) = self.app.store.set_state(RESOURCE_VERSION, &version).await
-        {
-            self.failed(
-                "the resourceVersion could not be stored",
-                &Error::from(error),
-            );
-        }
-        listed
+        (listed, version)
     }
 
     async fn after_failure(&self) -> Option<String> {
@@ -99,9 +91,12 @@ impl<P: Platform> Tick<'_, P> {
         };
         let mut newest = version.to_owned();
         let mut broken = None;
-        let events = stream::unfold(started?, |mut watch| async {
+        // After an error nothing more is asked for: a body that broke may say so again and again, without end.
+        let events = stream::unfold(Some(started?), |watch| async {
+            let mut watch = watch?;
             let event = watch.next().await.transpose()?;
-            Some((event, watch))
+            let rest = event.is_ok().then_some(watch);
+            Some((event, rest))
         });
         // Ends by itself when the tick does, and lets what is in flight come to its end.
         let mut events = std::pin::pin!(events.take_until(self.until_over()).filter_map(|event| {

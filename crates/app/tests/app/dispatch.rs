@@ -1,0 +1,259 @@
+//! From acceptance to a Job, whatever the API server answers.
+
+use domain::{Reason, Status, WaitingKind};
+
+use crate::support::{Bench, Effect, large_submission, refusal, submission};
+
+const QUOTA: &str = "jobs.batch \"x\" is forbidden: exceeded quota: runs, requested: count/jobs.batch=1, \
+                     used: count/jobs.batch=5, limited: count/jobs.batch=5";
+const WEBHOOK: &str =
+    "admission webhook \"policy.example.com\" denied the request: images must be signed";
+const PERMISSION: &str = "jobs.batch is forbidden: User \"system:serviceaccount:runs:executor\" cannot create \
+                          resource \"jobs\" in API group \"batch\" in the namespace \"runs\"";
+
+#[test]
+fn a_script_runs_once_and_its_log_is_kept() {
+    for submission in [submission(), large_submission()] {
+        let bench = Bench::new();
+        bench.script(700, 0, "hello\n");
+        let id = bench.submit_and_dispatch(&submission);
+        assert!(bench.get(id).job_uid.is_some());
+        let report = bench.tick(9);
+        assert_eq!(
+            (report.leader, report.finished, report.failures),
+            (true, 1, 0)
+        );
+        bench.assert_ran_once(id, "hello\n");
+        let requests = bench.world.requests.borrow();
+        let last_two: Vec<_> = requests
+            .iter()
+            .filter(|r| *r == "GET log" || *r == "DELETE jobs")
+            .collect();
+        assert_eq!(last_two, ["GET log", "DELETE jobs"]);
+    }
+}
+
+#[test]
+fn an_instance_that_never_dispatched_leaves_it_to_the_tick() {
+    let bench = Bench::new();
+    let execution = bench.submit(&submission());
+    // Its claim holds as long as the instance might still do it.
+    assert_eq!(bench.tick(9).dispatched, 0);
+    bench.world.pass(6);
+    let report = bench.tick(9);
+    assert_eq!((report.dispatched, report.finished), (1, 1));
+    bench.assert_ran_once(execution.id, "");
+}
+
+#[test]
+fn a_lost_reply_is_asked_for_again_by_name() {
+    for effect in [Effect::Lost, Effect::Vanished] {
+        let bench = Bench::new();
+        bench.script(60_000, 0, "hello\n");
+        bench.world.fault("POST jobs", 1, effect);
+        let id = bench.submit_and_dispatch(&submission());
+        assert!(bench.world.all_faults_fired());
+        let waits = bench.get(id);
+        assert!(
+            waits.dispatched_at.is_some(),
+            "it may run: it counts as dispatched"
+        );
+        assert_eq!(
+            waits.waiting.expect("a reason").kind,
+            WaitingKind::ApiServer
+        );
+        bench.world.pass(15);
+        bench.tick(5);
+        assert!(bench.get(id).job_uid.is_some(), "adopted or made");
+        assert_eq!(bench.get(id).status, Status::Running);
+        bench.world.pass(60);
+        bench.tick(3);
+        bench.assert_ran_once(id, "hello\n");
+    }
+}
+
+#[test]
+fn what_was_never_sent_goes_back_into_the_queue() {
+    let bench = Bench::new();
+    bench.world.fault("POST jobs", 3, Effect::NotSent);
+    let id = bench.submit_and_dispatch(&submission());
+    let waits = bench.get(id);
+    assert_eq!((waits.status, waits.dispatched_at), (Status::Queued, None));
+    let waiting = waits.waiting.expect("a reason");
+    assert_eq!(waiting.kind, WaitingKind::ApiServer);
+    assert!(
+        waiting.message.contains("no full answer"),
+        "{}",
+        waiting.message
+    );
+    bench.tick(9);
+    assert!(bench.world.all_faults_fired());
+    bench.assert_ran_once(id, "");
+}
+
+#[test]
+fn patience_is_had_as_long_as_the_api_server_asks() {
+    let bench = Bench::new();
+    let Effect::Answer(code, mut body) = refusal(429, "TooManyRequests", "slow down") else {
+        unreachable!("a refusal is an answer")
+    };
+    body["details"]["retryAfterSeconds"] = 7.into();
+    bench
+        .world
+        .fault("POST jobs", 1, Effect::Answer(code, body));
+    let id = bench.submit_and_dispatch(&submission());
+    bench.tick(6);
+    assert_eq!(bench.get(id).status, Status::Queued);
+    assert_eq!(bench.world.jobs_made.get(), 0);
+    bench.tick(3);
+    bench.assert_ran_once(id, "");
+}
+
+#[test]
+fn a_used_up_quota_and_missing_rights_are_waited_out() {
+    for (message, kind) in [
+        (QUOTA, WaitingKind::Quota),
+        (PERMISSION, WaitingKind::ApiServer),
+    ] {
+        let bench = Bench::new();
+        bench
+            .world
+            .fault("POST jobs", 2, refusal(403, "Forbidden", message));
+        let id = bench.submit_and_dispatch(&submission());
+        let waits = bench.get(id);
+        assert_eq!((waits.status, waits.dispatched_at), (Status::Queued, None));
+        let waiting = waits.waiting.expect("a reason");
+        assert_eq!(waiting.kind, kind);
+        assert!(
+            waiting.message.contains(message),
+            "the cluster's own words: {}",
+            waiting.message
+        );
+        bench.tick(9);
+        assert_eq!(bench.get(id).status, Status::Queued);
+        bench.tick(9);
+        assert!(bench.world.all_faults_fired());
+        bench.assert_ran_once(id, "");
+    }
+}
+
+#[test]
+fn what_the_api_server_will_never_take_ends_at_once() {
+    let invalid =
+        "Job.batch \"x\" is invalid: spec.template.spec.containers[0].image: Required value";
+    for (effect, reason, words) in [
+        (
+            refusal(422, "Invalid", invalid),
+            Reason::InvalidSpec,
+            invalid,
+        ),
+        (
+            refusal(403, "Forbidden", WEBHOOK),
+            Reason::AdmissionDenied,
+            WEBHOOK,
+        ),
+        (
+            refusal(400, "BadRequest", WEBHOOK),
+            Reason::AdmissionDenied,
+            WEBHOOK,
+        ),
+        (
+            refusal(400, "BadRequest", "strict decoding error"),
+            Reason::InvalidSpec,
+            "strict decoding",
+        ),
+        (
+            refusal(413, "RequestEntityTooLarge", "limit is 3145728"),
+            Reason::InvalidSpec,
+            "3145728",
+        ),
+    ] {
+        let bench = Bench::new();
+        bench.world.fault("POST jobs", 1, effect);
+        let id = bench.submit_and_dispatch(&submission());
+        let (execution, ended) = bench.finished(id);
+        assert_eq!(ended, reason);
+        let ending = execution.ending.expect("an ending");
+        assert!(ending.message.contains(words), "{}", ending.message);
+        assert!(
+            bench.stored_log(id).complete,
+            "it never ran: an empty log is all of it"
+        );
+        bench.tick(5);
+        assert_eq!(bench.world.jobs_made.get(), 0);
+    }
+}
+
+#[test]
+fn a_job_whose_config_map_is_refused_does_not_stay() {
+    let bench = Bench::new();
+    bench
+        .world
+        .fault("POST configmaps", 1, refusal(400, "BadRequest", WEBHOOK));
+    let id = bench.submit_and_dispatch(&large_submission());
+    assert_eq!(bench.finished(id).1, Reason::AdmissionDenied);
+    bench.tick(2);
+    bench.assert_nothing_left();
+}
+
+#[test]
+fn a_config_map_that_must_wait_keeps_its_job_suspended() {
+    let bench = Bench::new();
+    bench
+        .world
+        .fault("POST configmaps", 1, refusal(403, "Forbidden", QUOTA));
+    let id = bench.submit_and_dispatch(&large_submission());
+    assert_eq!(
+        bench.world.names("pods"),
+        Vec::<String>::new(),
+        "it is suspended"
+    );
+    assert_eq!(
+        bench.get(id).waiting.expect("a reason").kind,
+        WaitingKind::Quota
+    );
+    bench.tick(9);
+    bench.assert_ran_once(id, "");
+}
+
+#[test]
+fn a_strangers_job_of_the_same_name_is_left_alone() {
+    let bench = Bench::new();
+    let execution = bench.submit(&submission());
+    let job = serde_json::json!({"apiVersion": "batch/v1", "kind": "Job",
+        "metadata": {"name": execution.job_name()},
+        "spec": {"suspend": true, "template": {"spec": {"restartPolicy": "Never",
+            "containers": [{"name": "main", "image": "alpine:3"}]}}}});
+    let (code, answer) = bench
+        .world
+        .ask("POST", "/apis/batch/v1/namespaces/runs/jobs", &job);
+    assert_eq!(code, 201, "{answer}");
+    bench
+        .world
+        .run(bench.app().dispatch_submitted(&execution, &submission()));
+    assert_eq!(bench.finished(execution.id).1, Reason::InvalidSpec);
+    bench.tick(9);
+    assert_eq!(bench.world.names("jobs"), [execution.job_name()]);
+}
+
+#[test]
+fn no_more_run_at_once_than_the_limit_says() {
+    let bench = Bench::with_max_running(2);
+    bench.script(3_000, 0, "");
+    let ids: Vec<_> = (0..5)
+        .map(|_| bench.submit_and_dispatch(&submission()))
+        .collect();
+    assert_eq!(bench.world.jobs_made.get(), 2);
+    for _ in 0..6 {
+        bench.tick(2);
+        assert!(
+            bench.world.names("jobs").len() <= 2,
+            "{:?}",
+            bench.world.names("jobs")
+        );
+    }
+    for id in ids {
+        assert_eq!(bench.finished(id).1, Reason::Completed);
+    }
+    assert_eq!(bench.world.jobs_made.get(), 5);
+}

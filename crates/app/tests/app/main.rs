@@ -1,0 +1,8 @@
+//! The use cases against a cluster in process and a real SQLite, in virtual time, with every fault on purpose.
+
+mod crashes;
+mod dispatch;
+mod endings;
+mod support;
+mod ticks;
+mod timeouts;

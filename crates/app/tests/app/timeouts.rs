@@ -1,0 +1,162 @@
+//! The three clocks, each with its own reason; what ended in time ended in time, however late we look.
+
+use domain::{Reason, Status, Submission};
+use serde_json::json;
+
+use crate::support::{Bench, Effect, refusal, submission};
+
+fn with_limits(queue: u32, start: u32, run: u32) -> Submission {
+    let mut submission = submission();
+    submission.timeouts.queue_seconds = queue;
+    submission.timeouts.start_seconds = start;
+    submission.timeouts.run_seconds = run;
+    submission
+}
+
+#[test]
+fn a_full_house_ends_the_queue_clock() {
+    let bench = Bench::with_max_running(1);
+    bench.script(60_000, 0, "");
+    let first = bench.submit_and_dispatch(&submission());
+    let second = bench.submit(&with_limits(5, 300, 600)).id;
+    bench.tick(4);
+    assert_eq!(bench.get(second).status, Status::Queued);
+    bench.tick(3);
+    let (execution, reason) = bench.finished(second);
+    assert_eq!(reason, Reason::QueueTimeout);
+    assert!(
+        execution.log.expect("a summary").complete,
+        "it never ran: that is all of it"
+    );
+    assert_eq!(bench.get(first).status, Status::Running);
+    assert_eq!(bench.world.jobs_made.get(), 1);
+}
+
+#[test]
+fn a_quota_that_stays_used_up_ends_the_queue_clock_with_its_name() {
+    let bench = Bench::new();
+    let quota = refusal(403, "Forbidden", "exceeded quota: runs, requested: pods=1");
+    bench.world.fault("POST jobs", u32::MAX, quota);
+    let id = bench.submit_and_dispatch(&with_limits(12, 300, 600));
+    bench.tick(9);
+    assert_eq!(bench.get(id).status, Status::Queued);
+    bench.tick(9);
+    let (execution, reason) = bench.finished(id);
+    assert_eq!(reason, Reason::QuotaExceeded);
+    assert!(
+        execution
+            .ending
+            .expect("an ending")
+            .message
+            .contains("exceeded quota: runs")
+    );
+}
+
+#[test]
+fn an_api_server_that_stays_away_ends_the_queue_clock_too() {
+    let bench = Bench::new();
+    for what in ["POST jobs", "LIST jobs", "LIST pods", "WATCH pods"] {
+        bench.world.fault(what, u32::MAX, Effect::NotSent);
+    }
+    let id = bench.submit_and_dispatch(&with_limits(12, 300, 600));
+    bench.tick(9);
+    assert_eq!(bench.get(id).status, Status::Queued);
+    bench.tick(9);
+    // Nothing was ever sent, or whatever was is to be asked for: then it ends once that is possible.
+    bench.world.heal();
+    bench.tick(3);
+    let reason = bench.finished(id).1;
+    assert!(
+        matches!(reason, Reason::QueueTimeout | Reason::Completed),
+        "{reason:?}"
+    );
+}
+
+#[test]
+fn a_container_that_does_not_start_ends_the_start_clock() {
+    let bench = Bench::new();
+    bench.world.script.replace(json!({"startMs": 600_000}));
+    let id = bench.submit_and_dispatch(&with_limits(300, 5, 600));
+    bench.tick(4);
+    assert_eq!(bench.get(id).status, Status::Queued);
+    bench.tick(4);
+    let (execution, reason) = bench.finished(id);
+    assert_eq!((reason, execution.started_at), (Reason::StartTimeout, None));
+    assert!(bench.stored_log(id).complete);
+    bench.assert_nothing_left();
+}
+
+#[test]
+fn a_script_that_runs_too_long_is_ended_with_its_log_so_far() {
+    let bench = Bench::new();
+    bench.script(600_000, 0, "so far\n");
+    let id = bench.submit_and_dispatch(&with_limits(300, 300, 5));
+    bench.tick(4);
+    assert_eq!(bench.get(id).status, Status::Running);
+    bench.tick(4);
+    assert_eq!(bench.finished(id).1, Reason::RunTimeout);
+    let log = bench.stored_log(id);
+    assert_eq!(log.head, b"so far\n");
+    assert!(
+        !log.complete,
+        "what it wrote until it was killed is not seen"
+    );
+    bench.assert_nothing_left();
+}
+
+#[test]
+fn what_ended_in_time_is_no_timeout_however_late_we_look() {
+    for seen_running in [true, false] {
+        let bench = Bench::new();
+        bench.script(4_000, 42, "done\n");
+        let id = bench.submit_and_dispatch(&with_limits(300, 3, 5));
+        if seen_running {
+            bench.tick(1);
+        }
+        bench.world.pass(120);
+        // The watch is slow to come, so that the clocks are looked at first.
+        bench.world.fault("WATCH pods", 9, Effect::Slow(2));
+        bench.world.fault("LIST jobs", 9, Effect::Slow(2));
+        bench.tick(9);
+        let (execution, reason) = bench.finished(id);
+        assert_eq!(reason, Reason::NonZeroExit, "seen running: {seen_running}");
+        assert_eq!(execution.ending.expect("an ending").exit_code, Some(42));
+        assert_eq!(bench.stored_log(id).head, b"done\n");
+        bench.assert_nothing_left();
+    }
+}
+
+#[test]
+fn a_start_in_time_that_is_seen_late_is_no_start_timeout() {
+    let bench = Bench::new();
+    bench.script(30_000, 0, "done\n");
+    let id = bench.submit_and_dispatch(&with_limits(300, 3, 600));
+    bench.world.pass(10);
+    bench.world.fault("LIST jobs", 9, Effect::Slow(2));
+    bench.tick(4);
+    assert_eq!(bench.get(id).status, Status::Running);
+    bench.world.pass(30);
+    bench.tick(3);
+    bench.assert_ran_once(id, "done\n");
+}
+
+#[test]
+fn a_deadline_waits_until_the_cluster_can_be_asked() {
+    let bench = Bench::new();
+    bench.script(4_000, 0, "done\n");
+    let id = bench.submit_and_dispatch(&with_limits(300, 300, 5));
+    bench.tick(1);
+    for what in ["LIST pods", "LIST jobs", "WATCH pods"] {
+        bench.world.fault(what, u32::MAX, Effect::Vanished);
+    }
+    bench.world.pass(60);
+    bench.tick(5);
+    assert_eq!(
+        bench.get(id).status,
+        Status::Running,
+        "nobody knows, so nothing is decided"
+    );
+    bench.world.heal();
+    bench.tick(5);
+    bench.assert_ran_once(id, "done\n");
+}
