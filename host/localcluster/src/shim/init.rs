@@ -75,7 +75,7 @@ fn execute(spec: &ShimSpec, output: &OwnedFd) -> String {
     let failed = |error: io::Error| format!("exec: {program:?}: {}", plain(&error));
     let prepared = (|| -> io::Result<()> {
         setsid()?;
-        sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)?;
+        reset_signals()?;
         dup2_stdin(File::open("/dev/null")?)?;
         dup2_stdout(output)?;
         dup2_stderr(output)?;
@@ -119,9 +119,25 @@ fn execute(spec: &ShimSpec, output: &OwnedFd) -> String {
         )
     });
     match result {
-        Err(error) => format!("exec {found}: {}", plain(&error)),
+        // The file is there and executable, yet the kernel refuses it: a `#!` line that names no program, for one. runc
+        // has handed the container over by then, so the words go to its output and it exits with 1.
+        Err(error) => {
+            let _ = writeln!(io::stderr(), "exec {found}: {}", plain(&error));
+            std::process::exit(1)
+        }
         Ok(()) => unreachable!("execve returns only to say what went wrong"),
     }
+}
+
+/// No signal is blocked or ignored in a container: Rust's runtime ignores SIGPIPE, and exec would hand that on.
+fn reset_signals() -> io::Result<()> {
+    sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)?;
+    #[expect(unsafe_code, reason = "the default action runs no code of ours")]
+    // SAFETY: no handler is installed.
+    unsafe {
+        nix::sys::signal::signal(Signal::SIGPIPE, nix::sys::signal::SigHandler::SigDfl)?;
+    }
+    Ok(())
 }
 
 /// Finds the program as runc does: a name without a slash on PATH, anything else as a path.

@@ -3,6 +3,8 @@
 //! `log` holds the bytes as they came. `log.index` holds one record of 16 bytes for each piece: its offset and its time in
 //! nanoseconds since the epoch, both little-endian. A byte's time is its piece's plus a nanosecond for each byte before it in
 //! the piece, so times never decrease and no two bytes share one.
+//!
+//! A carriage return just before a line feed is left out, as containerd does when it turns output into lines.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -21,6 +23,8 @@ pub struct LogWriter {
     index: File,
     offset: u64,
     last: i128,
+    /// A carriage return that came last: whether it is kept is told by the next byte.
+    pending_return: bool,
 }
 
 impl LogWriter {
@@ -37,11 +41,33 @@ impl LogWriter {
             log: open("log")?,
             offset: 0,
             last: 0,
+            pending_return: false,
         })
     }
 
     /// Appends one piece.
     pub fn append(&mut self, bytes: &[u8], now: Timestamp) -> io::Result<()> {
+        let mut kept = Vec::with_capacity(bytes.len() + 1);
+        for &byte in bytes {
+            if self.pending_return && byte != b'\n' {
+                kept.push(b'\r');
+            }
+            self.pending_return = byte == b'\r';
+            if !self.pending_return {
+                kept.push(byte);
+            }
+        }
+        self.write(&kept, now)
+    }
+
+    /// Writes what was held back; the output is over.
+    pub fn finish(&mut self, now: Timestamp) -> io::Result<()> {
+        let held: &[u8] = if self.pending_return { b"\r" } else { b"" };
+        self.pending_return = false;
+        self.write(held, now)
+    }
+
+    fn write(&mut self, bytes: &[u8], now: Timestamp) -> io::Result<()> {
         if bytes.is_empty() {
             return Ok(());
         }
@@ -105,6 +131,21 @@ impl LogIndex {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_return_before_a_line_feed_is_left_out_however_the_pieces_are_cut() {
+        let all = b"a\r\nb\rc\r\r\n\nd\r";
+        for cut in 0..=all.len() {
+            let folder = tempfile::tempdir().expect("folder");
+            let mut writer = LogWriter::create(folder.path()).expect("create");
+            let now = Timestamp::UNIX_EPOCH;
+            writer.append(&all[..cut], now).expect("append");
+            writer.append(&all[cut..], now).expect("append");
+            writer.finish(now).expect("finish");
+            let log = std::fs::read(folder.path().join("log")).expect("log");
+            assert_eq!(log, b"a\nb\rc\r\n\nd\r", "cut at {cut}");
+        }
+    }
 
     #[test]
     fn times_never_decrease_and_never_repeat() {

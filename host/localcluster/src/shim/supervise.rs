@@ -163,6 +163,7 @@ impl Supervisor<'_> {
                 break;
             }
         }
+        self.log.finish(Timestamp::now())?;
         let mut code = [0; 4];
         let told = File::from(result).read_exact(&mut code).is_ok();
         // The first process could not tell: it was killed, and all others with it.
