@@ -67,8 +67,15 @@ fn die_everywhere(submission: &Submission, prepare: impl Fn(&Bench)) -> u32 {
 
 #[test]
 fn a_small_script_runs_once_wherever_an_instance_dies() {
-    let steps = die_everywhere(&submission(), |_| {});
-    assert!(steps > 20, "only {steps} steps were tried");
+    // With a full list, and going on with the watch of an earlier tick.
+    for ticks_before in 0..2 {
+        let steps = die_everywhere(&submission(), |bench| {
+            for _ in 0..ticks_before {
+                bench.tick(1);
+            }
+        });
+        assert!(steps > 20, "only {steps} steps were tried");
+    }
 }
 
 #[test]

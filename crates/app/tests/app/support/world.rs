@@ -177,6 +177,20 @@ impl World {
             self.crashed.set(true);
         }
         self.alive().await;
+        self.let_others().await;
+    }
+
+    /// Lets every other task of the instance go on first, so that what can come between does.
+    pub async fn let_others(&self) {
+        let mut waited = false;
+        poll_fn(|context| {
+            if std::mem::replace(&mut waited, true) {
+                return Poll::Ready(());
+            }
+            context.waker().wake_by_ref();
+            Poll::Pending
+        })
+        .await;
     }
 
     /// A request of somebody else: the answer's status and JSON.
