@@ -1,4 +1,4 @@
-//! The cron trigger's entry: one tick each time it fires. Overlapping calls leave at once, by the lease in the store.
+//! The cron trigger's entry: one tick each time it fires. Overlapping calls leave, by the lease in the store.
 
 use bindings::{Error, Guest, Metadata};
 use spin_platform::block_on;
@@ -19,7 +19,7 @@ impl Guest for Reconciler {
         let budget = app.config().tick_budget;
         block_on(async {
             app.migrate().await?;
-            app.tick(budget).await.map(|_| ())
+            app.scheduled_tick(budget).await.map(|_| ())
         })
         .map_err(|error: app::Error| Error::Other(error.chain()))
     }
