@@ -1,5 +1,7 @@
 //! Pods as Kubernetes reports them, and what each tells of its execution.
 
+use std::time::Duration;
+
 use domain::transition::transition;
 use domain::{Execution, ExecutionId, Resources, Status, Timeouts};
 use jiff::Timestamp;
@@ -169,7 +171,7 @@ fn a_container_that_ended_by_itself_tells_by_its_code() {
     let execution = after(&ended(42, "Error"));
     assert_eq!(
         (execution.started_at, execution.finished_at),
-        (Some(time(1)), Some(time(5)))
+        (Some(time(1)), Some(time(6) - Duration::from_micros(1)))
     );
 }
 
@@ -414,6 +416,6 @@ fn a_container_that_runs_has_started() {
     let execution = after(&running());
     assert_eq!(
         (execution.status, execution.started_at),
-        (Status::Running, Some(time(1)))
+        (Status::Running, Some(time(2) - Duration::from_micros(1)))
     );
 }

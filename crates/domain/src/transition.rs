@@ -2,7 +2,7 @@
 //!
 //! Terminal states absorb, the status only moves forward, and no clock is read here.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::execution::{Clock, Execution, Status, Waiting, WaitingKind};
 use crate::reason::{Ending, Reason};
@@ -158,11 +158,21 @@ fn ending(reason: Reason, message: String) -> Ending {
     }
 }
 
-/// Kubernetes gives whole seconds, so a start can seem to lie before the dispatch: times never go backwards.
+/// When something happened that Kubernetes dates in whole seconds, as nearly as can be known: within the second that it
+/// names, and not after it was seen.
+fn within_its_second(at: Timestamp, now: Timestamp) -> Timestamp {
+    if at.subsec_nanosecond() != 0 {
+        return at;
+    }
+    let last = at + SignedDuration::from_micros(999_999);
+    at.max(now.min(last))
+}
+
+/// Times never go backwards, even where the cluster's clock is behind ours.
 fn start(next: &mut Execution, at: Timestamp, now: Timestamp) {
-    let dispatched = *next.dispatched_at.get_or_insert(now);
+    let dispatched = *next.dispatched_at.get_or_insert(at.max(next.created_at));
     next.status = Status::Running;
-    next.started_at = Some(at.max(dispatched));
+    next.started_at = Some(within_its_second(at, now).max(dispatched));
     next.waiting = None;
 }
 
@@ -180,14 +190,12 @@ fn finish(next: &mut Execution, ending: Ending, at: Timestamp, now: Timestamp) {
 
 fn ended(next: &mut Execution, end: &ContainerEnd, now: Timestamp) {
     if next.started_at.is_none() && !end.start_error {
-        start(next, end.started_at.or(end.finished_at).unwrap_or(now), now);
+        // Its start was not seen, so nothing narrows the second that Kubernetes names.
+        let at = end.started_at.or(end.finished_at).unwrap_or(now);
+        start(next, at, at);
     }
-    finish(
-        next,
-        container_ending(end),
-        end.finished_at.unwrap_or(now),
-        now,
-    );
+    let at = end.finished_at.map_or(now, |at| within_its_second(at, now));
+    finish(next, container_ending(end), at, now);
 }
 
 /// The highest number of the standard signals (signal(7)): SIGSYS.

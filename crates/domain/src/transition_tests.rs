@@ -183,8 +183,22 @@ fn memory_kills_and_start_errors_are_told_from_exits() {
 }
 
 #[test]
+fn whole_seconds_are_narrowed_by_when_they_were_seen() {
+    let millis = |ms: i64| at(0) + SignedDuration::from_millis(ms);
+    for (named, seen, expected) in [
+        (at(3), millis(3_400), millis(3_400)),
+        // Seen late, it still was within its second; seen by a clock that is behind, not before it.
+        (at(3), at(9), at(4) - SignedDuration::from_micros(1)),
+        (at(3), at(2), at(3)),
+        (millis(3_250), at(9), millis(3_250)),
+    ] {
+        assert_eq!(within_its_second(named, seen), expected);
+    }
+}
+
+#[test]
 fn a_missed_start_is_filled_in_from_the_end() {
-    let finished = next(&dispatched(), Observation::Ended(end(0)), 5);
+    let finished = next(&dispatched(), Observation::Ended(end(0)), 4);
     assert_eq!(
         (finished.started_at, finished.finished_at),
         (Some(at(3)), Some(at(4)))
