@@ -35,6 +35,25 @@ fn a_second_tick_leaves_at_once_and_says_who_works() {
 }
 
 #[test]
+fn a_scheduled_tick_waits_a_little_for_the_one_before_it_but_ends_no_later() {
+    for (busy, leads) in [(2 * SECOND, true), (20 * SECOND, false)] {
+        let bench = Bench::new();
+        let (first, second) = (bench.app(), bench.app());
+        let (first, (second, took)) = bench.world.run(async {
+            let late = async {
+                let begun = bench.world.now();
+                let report = second.scheduled_tick(9 * SECOND).await.expect("answers");
+                (report, bench.world.now().duration_since(begun))
+            };
+            futures::join!(first.tick(busy), late)
+        });
+        assert!(first.expect("answers").leader);
+        assert_eq!(second.leader, leads, "behind a tick of {busy:?}");
+        assert_eq!(took.as_secs(), if leads { 9 } else { 3 });
+    }
+}
+
+#[test]
 fn the_lease_of_a_killed_tick_ends_by_itself() {
     let bench = Bench::new();
     bench.world.crash_after(12);
