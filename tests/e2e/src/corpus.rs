@@ -1,7 +1,7 @@
 //! The corpus: `scripts/<name>.sh`, and beside each its `<name>.toml` with what is sent and expected.
 //!
 //! A `.toml` has `about` (what it shows), `[request]` (fields of the submission beside `script`),
-//! `[expect]` ([`Expectation`](crate::corpus::Expectation)), and where needed `fill`, which puts a
+//! `[expect]` ([`Expectation`]), and where needed `fill`, which puts a
 //! repeated text in the place of `@FILL@`, `only-real`, the reason why an embedded cluster cannot
 //! show it, and `by-runtime`, what a container runtime does that a shell alone does not.
 

@@ -34,13 +34,23 @@ fn manifests() -> BTreeMap<String, toml::Table> {
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(&folder).expect("a readable folder") {
             let path = entry.expect("a readable entry").path();
-            let name = path.file_name().and_then(|n| n.to_str()).unwrap_or_default().to_owned();
+            let name = path
+                .file_name()
+                .and_then(|n| n.to_str())
+                .unwrap_or_default()
+                .to_owned();
             if path.is_dir() && name != "target" && !name.starts_with('.') {
                 folders.push(path);
             } else if name == "Cargo.toml" {
                 let text = fs::read_to_string(&path).expect("a readable manifest");
-                let manifest: toml::Table = text.parse().unwrap_or_else(|e| panic!("{}: {e}", path.display()));
-                if let Some(name) = manifest.get("package").and_then(|p| p.get("name")).and_then(|n| n.as_str()) {
+                let manifest: toml::Table = text
+                    .parse()
+                    .unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+                if let Some(name) = manifest
+                    .get("package")
+                    .and_then(|p| p.get("name"))
+                    .and_then(|n| n.as_str())
+                {
                     found.insert(name.to_owned(), manifest.clone());
                 }
             }
@@ -58,7 +68,12 @@ fn dependencies(manifest: &toml::Table, kinds: &[&str]) -> BTreeSet<String> {
             .collect()
     };
     let mut all = of(manifest);
-    for target in manifest.get("target").and_then(|t| t.as_table()).into_iter().flat_map(|t| t.values()) {
+    for target in manifest
+        .get("target")
+        .and_then(|t| t.as_table())
+        .into_iter()
+        .flat_map(|t| t.values())
+    {
         all.extend(target.as_table().map(of).unwrap_or_default());
     }
     all.into_iter().collect()
@@ -74,11 +89,15 @@ fn every_room_is_in_the_table_and_every_arrow_is_allowed() {
         let manifest = &manifests[*room];
         for dependency in dependencies(manifest, &["dependencies", "build-dependencies"]) {
             let ours = rooms.contains(dependency.as_str());
-            assert!(!ours || allowed.contains(&dependency.as_str()), "{room} -> {dependency} is no arrow of the design");
+            assert!(
+                !ours || allowed.contains(&dependency.as_str()),
+                "{room} -> {dependency} is no arrow of the design"
+            );
         }
         for dependency in dependencies(manifest, &["dev-dependencies"]) {
             let ours = rooms.contains(dependency.as_str());
-            let ok = allowed.contains(&dependency.as_str()) || TEST_ARROWS.contains(&dependency.as_str());
+            let ok = allowed.contains(&dependency.as_str())
+                || TEST_ARROWS.contains(&dependency.as_str());
             assert!(!ours || ok, "the tests of {room} may not use {dependency}");
         }
     }
@@ -101,15 +120,25 @@ fn hosts_are_never_linked_into_components() {
         for native in ["devhost", "localcluster", "e2e"] {
             assert!(!reached.contains(native), "{component} reaches {native}");
         }
-        assert!(reached.contains("domain"), "the walk went somewhere: {reached:?}");
+        assert!(
+            reached.contains("domain"),
+            "the walk went somewhere: {reached:?}"
+        );
     }
 }
 
 #[test]
 fn there_is_one_lock_file_and_every_room_inherits_the_lints() {
     for (room, manifest) in manifests() {
-        let inherits = manifest.get("lints").and_then(|l| l.get("workspace")).and_then(|w| w.as_bool());
-        assert_eq!(inherits, Some(true), "{room} does not inherit the workspace's lints");
+        let inherits = manifest
+            .get("lints")
+            .and_then(|l| l.get("workspace"))
+            .and_then(|w| w.as_bool());
+        assert_eq!(
+            inherits,
+            Some(true),
+            "{room} does not inherit the workspace's lints"
+        );
     }
     assert!(top().join("Cargo.lock").is_file());
 }

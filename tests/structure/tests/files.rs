@@ -13,7 +13,10 @@ fn sources() -> Vec<PathBuf> {
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(&folder).expect("a readable folder") {
             let path = entry.expect("a readable entry").path();
-            let name = path.file_name().and_then(|n| n.to_str()).unwrap_or_default();
+            let name = path
+                .file_name()
+                .and_then(|n| n.to_str())
+                .unwrap_or_default();
             if path.is_dir() && name != "target" && !name.starts_with('.') {
                 folders.push(path);
             } else if path.extension().is_some_and(|e| e == "rs") {
@@ -27,18 +30,33 @@ fn sources() -> Vec<PathBuf> {
 #[test]
 fn every_file_opens_with_its_purpose() {
     let sources = sources();
-    assert!(sources.len() > 40, "the sources were found: {}", sources.len());
+    assert!(
+        sources.len() > 40,
+        "the sources were found: {}",
+        sources.len()
+    );
     for path in sources {
         let text = fs::read_to_string(&path).expect("a readable file");
-        assert!(text.starts_with("//! "), "{} does not open with a //! sentence", path.display());
+        assert!(
+            text.starts_with("//! "),
+            "{} does not open with a //! sentence",
+            path.display()
+        );
     }
 }
 
 #[test]
 fn no_file_outgrows_its_purpose() {
     for path in sources() {
-        let lines = fs::read_to_string(&path).expect("a readable file").lines().count();
-        assert!(lines <= MAX_LINES, "{} has {lines} lines; split it", path.display());
+        let lines = fs::read_to_string(&path)
+            .expect("a readable file")
+            .lines()
+            .count();
+        assert!(
+            lines <= MAX_LINES,
+            "{} has {lines} lines; split it",
+            path.display()
+        );
     }
 }
 
@@ -46,8 +64,14 @@ fn no_file_outgrows_its_purpose() {
 fn components_are_thin() {
     // 60 lines of wiring each: what needs more belongs into a library, where it can be tested natively.
     for component in ["api", "reconciler"] {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../components").join(component).join("src/lib.rs");
-        let lines = fs::read_to_string(&path).expect("a readable file").lines().count();
+        let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("../../components")
+            .join(component)
+            .join("src/lib.rs");
+        let lines = fs::read_to_string(&path)
+            .expect("a readable file")
+            .lines()
+            .count();
         assert!(lines <= 60, "{} has {lines} lines", path.display());
     }
 }
