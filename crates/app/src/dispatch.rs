@@ -253,6 +253,7 @@ fn run_spec(execution: &Execution, submission: &Submission) -> RunSpec {
     let t = &execution.timeouts;
     RunSpec {
         id: execution.id.0,
+        job_name: execution.job_name(),
         spec_digest: submission.digest.clone(),
         image: submission.image.clone(),
         script: submission.script.clone(),

@@ -1,6 +1,6 @@
 //! Accepting an execution: one durable write, then the answer.
 
-use domain::{Execution, ExecutionId, Status, Submission};
+use domain::{Execution, ExecutionId, Submission};
 use jiff::SignedDuration;
 use store::Inserted;
 
@@ -34,23 +34,8 @@ impl<P: Platform> App<P> {
         idempotency_key: Option<&str>,
     ) -> Result<Submitted, Error> {
         let now = self.runtime.now();
-        let execution = Execution {
-            id: ExecutionId::new(now, self.runtime.random()),
-            generation: 1,
-            status: Status::Queued,
-            created_at: now,
-            dispatched_at: None,
-            job_uid: None,
-            started_at: None,
-            finished_at: None,
-            ending: None,
-            waiting: None,
-            image: submission.image.clone(),
-            resources: submission.resources.clone(),
-            timeouts: submission.timeouts,
-            labels: submission.labels.clone(),
-            log: None,
-        };
+        let id = ExecutionId::new(now, self.runtime.random());
+        let execution = Execution::accepted(id, now, submission);
         let max_running = self.config.max_running;
         let inserted = self
             .store

@@ -8,7 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use uuid::Uuid;
 
 use crate::reason::Ending;
-use crate::submission::{Resources, Timeouts};
+use crate::submission::{Resources, Submission, Timeouts};
 
 /// The id of an execution: a UUID version 7, so ids sort by the time they were made.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -191,6 +191,27 @@ pub struct Execution {
 }
 
 impl Execution {
+    /// A new one, queued, of what a caller asked for.
+    pub fn accepted(id: ExecutionId, now: Timestamp, submission: &Submission) -> Self {
+        Self {
+            id,
+            generation: 1,
+            status: Status::Queued,
+            created_at: now,
+            dispatched_at: None,
+            job_uid: None,
+            started_at: None,
+            finished_at: None,
+            ending: None,
+            waiting: None,
+            image: submission.image.clone(),
+            resources: submission.resources.clone(),
+            timeouts: submission.timeouts,
+            labels: submission.labels.clone(),
+            log: None,
+        }
+    }
+
     /// The name of its Job: derived from the id, so that creating it twice is a conflict, never two Jobs.
     pub fn job_name(&self) -> String {
         job_name(self.id)

@@ -66,6 +66,9 @@ const LABEL_HASH_BYTES: usize = 16;
 pub struct RunSpec {
     /// The execution.
     pub id: Uuid,
+    /// The Job's name, derived from the id alone: creating it twice is a conflict, never two Jobs. At most 55
+    /// characters, since the ConfigMaps' names and the pod's are made from it.
+    pub job_name: String,
     /// The digest of what was asked for.
     pub spec_digest: String,
     /// The image.
@@ -134,11 +137,6 @@ impl Payload {
     }
 }
 
-/// The name of an execution's Job: derived from its id, so that creating it twice is a conflict, never two Jobs.
-pub fn job_name(id: Uuid) -> String {
-    format!("x-{}", id.hyphenated())
-}
-
 /// The Job of an execution, and what it mounts.
 pub fn payload(spec: &RunSpec) -> Payload {
     let command = command(spec);
@@ -151,7 +149,7 @@ pub fn payload(spec: &RunSpec) -> Payload {
     .collect();
     let job = Job {
         metadata: ObjectMeta {
-            name: Some(job_name(spec.id)),
+            name: Some(spec.job_name.clone()),
             ..metadata(spec)
         },
         spec: Some(JobSpec {
@@ -340,11 +338,11 @@ fn volume_mounts(spec: &RunSpec, script_file: bool) -> Vec<VolumeMount> {
 }
 
 fn script_config_map_name(spec: &RunSpec) -> String {
-    job_name(spec.id) + "-script"
+    format!("{}-script", spec.job_name)
 }
 
 fn files_config_map_name(spec: &RunSpec) -> String {
-    job_name(spec.id) + "-files"
+    format!("{}-files", spec.job_name)
 }
 
 /// Paths have characters that keys cannot have, so files are numbered in the order of their paths.

@@ -9,6 +9,7 @@ const ID: &str = "01890a5d-ac96-774b-bcce-b302099a8057";
 fn spec(script: &str) -> RunSpec {
     RunSpec {
         id: Uuid::parse_str(ID).expect("an id"),
+        job_name: format!("x-{ID}"),
         spec_digest: "d1".to_owned(),
         image: "busybox:1.36".to_owned(),
         script: script.to_owned(),

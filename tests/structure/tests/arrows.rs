@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::{Path, PathBuf};
+
+use structure::{files, top};
 
 /// From each room to the rooms it may use. Dev-dependencies are held only to `TEST_ARROWS`.
 const ARROWS: &[(&str, &[&str])] = &[
@@ -24,39 +25,19 @@ const ARROWS: &[(&str, &[&str])] = &[
 /// What tests may use besides.
 const TEST_ARROWS: &[&str] = &["localcluster", "store", "kubernetes", "app", "domain"];
 
-fn top() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
-}
-
 fn manifests() -> BTreeMap<String, toml::Table> {
-    let mut found = BTreeMap::new();
-    let mut folders = vec![top()];
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(&folder).expect("a readable folder") {
-            let path = entry.expect("a readable entry").path();
-            let name = path
-                .file_name()
-                .and_then(|n| n.to_str())
-                .unwrap_or_default()
-                .to_owned();
-            if path.is_dir() && name != "target" && !name.starts_with('.') {
-                folders.push(path);
-            } else if name == "Cargo.toml" {
-                let text = fs::read_to_string(&path).expect("a readable manifest");
-                let manifest: toml::Table = text
-                    .parse()
-                    .unwrap_or_else(|e| panic!("{}: {e}", path.display()));
-                if let Some(name) = manifest
-                    .get("package")
-                    .and_then(|p| p.get("name"))
-                    .and_then(|n| n.as_str())
-                {
-                    found.insert(name.to_owned(), manifest.clone());
-                }
-            }
-        }
-    }
-    found
+    let name =
+        |manifest: &toml::Table| Some(manifest.get("package")?.get("name")?.as_str()?.to_owned());
+    files(|path| path.file_name().is_some_and(|name| name == "Cargo.toml"))
+        .into_iter()
+        .filter_map(|path| {
+            let text = fs::read_to_string(&path).expect("a readable manifest");
+            let manifest: toml::Table = text
+                .parse()
+                .unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+            Some((name(&manifest)?, manifest))
+        })
+        .collect()
 }
 
 fn dependencies(manifest: &toml::Table, kinds: &[&str]) -> BTreeSet<String> {

@@ -1,30 +1,16 @@
 //! Every source file says in its first line what it is for, and stays small enough to say one thing.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+
+use structure::{files, top};
 
 /// A file longer than this asks to be split, in lines. A little over the guide's 500, so that it is a wall
 /// and the guide stays a guide.
 const MAX_LINES: usize = 650;
 
 fn sources() -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")];
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(&folder).expect("a readable folder") {
-            let path = entry.expect("a readable entry").path();
-            let name = path
-                .file_name()
-                .and_then(|n| n.to_str())
-                .unwrap_or_default();
-            if path.is_dir() && name != "target" && !name.starts_with('.') {
-                folders.push(path);
-            } else if path.extension().is_some_and(|e| e == "rs") {
-                found.push(path);
-            }
-        }
-    }
-    found
+    files(|path| path.extension().is_some_and(|e| e == "rs"))
 }
 
 #[test]
@@ -64,10 +50,7 @@ fn no_file_outgrows_its_purpose() {
 fn components_are_thin() {
     // 60 lines of wiring each: what needs more belongs into a library, where it can be tested natively.
     for component in ["api", "reconciler"] {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR"))
-            .join("../../components")
-            .join(component)
-            .join("src/lib.rs");
+        let path = top().join("components").join(component).join("src/lib.rs");
         let lines = fs::read_to_string(&path)
             .expect("a readable file")
             .lines()

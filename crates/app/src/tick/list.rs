@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use domain::{Execution, ExecutionId, Observation, Status};
 use futures::{StreamExt, stream};
-use kubernetes::{JobObservation, MANAGED_SELECTOR, PodObservation};
+use kubernetes::{JobObservation, MANAGED_SELECTOR, Page, PodObservation};
 
 use super::{LISTED_AT, OBSERVATIONS_IN_FLIGHT, Tick};
 use crate::{Error, Platform};
@@ -73,38 +73,23 @@ impl<P: Platform> Tick<'_, P> {
     }
 
     async fn list_jobs(&self) -> Result<Vec<JobObservation>, Error> {
-        let mut all = Vec::new();
-        let mut token = None;
-        loop {
-            let page = self
-                .app
-                .kubernetes
+        let client = &self.app.kubernetes;
+        let page = async |token: Option<String>| {
+            client
                 .list_jobs(MANAGED_SELECTOR, LIST_PAGE, token.as_deref())
-                .await?;
-            all.extend(page.items);
-            token = page.continue_token;
-            if token.is_none() {
-                return Ok(all);
-            }
-        }
+                .await
+        };
+        Ok(every_page(page).await?.0)
     }
 
     async fn list_pods(&self) -> Result<(Vec<PodObservation>, String), Error> {
-        let mut all = Vec::new();
-        let mut token = None;
-        loop {
-            let page = self
-                .app
-                .kubernetes
+        let client = &self.app.kubernetes;
+        let page = async |token: Option<String>| {
+            client
                 .list_pods(MANAGED_SELECTOR, LIST_PAGE, token.as_deref())
-                .await?;
-            all.extend(page.items);
-            token = page.continue_token;
-            if token.is_none() {
-                // Every page carries the version of the first: the watch replays what came since.
-                return Ok((all, page.resource_version));
-            }
-        }
+                .await
+        };
+        every_page(page).await
     }
 
     /// A Job of a finished execution is deleted. One that failed without any pod to tell of it is looked into.
@@ -182,5 +167,22 @@ impl<P: Platform> Tick<'_, P> {
             }
         }
         Ok(())
+    }
+}
+
+/// The objects of all pages, and the resourceVersion of the list: every page carries that of the first, so that a watch from it
+/// replays what came since.
+async fn every_page<K>(
+    page: impl AsyncFn(Option<String>) -> Result<Page<K>, kubernetes::Error>,
+) -> Result<(Vec<K>, String), Error> {
+    let mut all = Vec::new();
+    let mut token = None;
+    loop {
+        let next = page(token).await?;
+        all.extend(next.items);
+        token = next.continue_token;
+        if token.is_none() {
+            return Ok((all, next.resource_version));
+        }
     }
 }
