@@ -24,6 +24,9 @@ const EMBEDDED_TOKEN: &str = "e2e-cluster-token";
 /// take the port of a server while it is down.
 const PORTS: std::ops::Range<u16> = 20_000..32_000;
 
+/// Where stacks keep their folders: scripts on the embedded cluster see it too, while their /tmp is their own.
+const SHARED_TMP: &str = "/var/tmp";
+
 /// How long a stopped API server may take until it answers again.
 const API_SERVER_RETURNS_WITHIN: Duration = Duration::from_secs(60);
 
@@ -72,7 +75,7 @@ impl Stack {
     pub fn start(options: Options) -> Self {
         let folder = tempfile::Builder::new()
             .prefix("executor-e2e-")
-            .tempdir()
+            .tempdir_in(SHARED_TMP)
             .expect("a temporary folder")
             .keep();
         let kind = ClusterKind::from_env();
@@ -145,16 +148,9 @@ impl Stack {
         }
     }
 
-    /// The path of a file that scripts on the embedded cluster see too: their /tmp is their own.
+    /// The path of a file that scripts on the embedded cluster see too.
     pub fn shared_file(&self, name: &str) -> PathBuf {
-        let folder = top().join("target/e2e");
-        std::fs::create_dir_all(&folder).unwrap_or_else(|e| panic!("{}: {e}", folder.display()));
-        let stack = self
-            .folder
-            .file_name()
-            .unwrap_or_default()
-            .to_string_lossy();
-        folder.join(format!("{stack}-{name}"))
+        self.folder.join(name)
     }
 
     /// Starts one more host on the same state, and gives its number.
