@@ -155,7 +155,7 @@ pub struct LogSummary {
     pub complete: bool,
 }
 
-/// One execution at one generation; what was asked for in full is the [`Submission`](crate::Submission).
+/// One execution at one generation; what was asked for in full is the [`Submission`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct Execution {
     /// Its id.
