@@ -91,7 +91,7 @@ impl<P: Platform> App<P> {
                 ..StoredLog::default()
             });
         }
-        match self.collect_log(&pod.name).await {
+        match self.settled_log(pod).await {
             // What a script writes after this, until it is killed, is not seen.
             Ok(log) => Ok(StoredLog {
                 complete: log.complete && pod.terminated.is_some(),
