@@ -1,6 +1,6 @@
 //! Writing what was seen: compare-and-set, log before delete, delete after the outcome is stored.
 
-use domain::{Execution, ExecutionId, LogSummary, Observation, Status, transition};
+use domain::{Execution, ExecutionId, Observation, Status, transition};
 use jiff::SignedDuration;
 use kubernetes::{PodObservation, Propagation};
 use store::{StoredLog, Written};
@@ -44,16 +44,11 @@ impl<P: Platform> App<P> {
             let Some(current) = self.store.get(id).await? else {
                 return Ok(Applied::Unknown);
             };
-            let Some(mut next) = transition(&current, observation, self.runtime.now()) else {
+            let Some(next) = transition(&current, observation, self.runtime.now()) else {
                 return Ok(Applied::Nothing);
             };
             let written = if next.status == Status::Finished {
                 let log = self.log_at_the_end(&current, &next, pod).await?;
-                next.log = Some(LogSummary {
-                    bytes: log.bytes,
-                    lost_bytes: log.lost_bytes,
-                    complete: log.complete,
-                });
                 self.store.finish(&next, &log).await?
             } else {
                 self.store.update(&next).await?
