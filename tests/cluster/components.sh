@@ -16,10 +16,13 @@ start_in_node() {
 }
 
 start_containerd() {
+    # It looks for its shim in PATH, where a package of the machine may have put another version.
+    local tools
+    tools=$NODE_HOME/bin/$(basename "$BIN")
     # No registry can be reached. A proxy that refuses says so at once, a name server only after 10 s.
     start containerd nsenter --target "$(pid_of node)" --net --mount \
-        env HTTPS_PROXY=http://127.0.0.1:1 HTTP_PROXY=http://127.0.0.1:1 \
-        "$(command -v containerd)" --config "$NODE_HOME/state/config/containerd.toml"
+        env HTTPS_PROXY=http://127.0.0.1:1 HTTP_PROXY=http://127.0.0.1:1 PATH="$tools:$PATH" \
+        "$tools/containerd" --config "$NODE_HOME/state/config/containerd.toml"
 }
 
 start_etcd() {

@@ -91,5 +91,5 @@ import_images() {
 }
 
 container_tool() {
-    in_node ctr --address /run/containerd/containerd.sock --namespace k8s.io "$@"
+    in_node "$NODE_HOME/bin/$(basename "$BIN")/ctr" --address /run/containerd/containerd.sock --namespace k8s.io "$@"
 }

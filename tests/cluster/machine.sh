@@ -3,8 +3,7 @@
 
 # program=Debian package that brings it
 readonly NEEDED_PROGRAMS=(
-    containerd=containerd ctr=containerd containerd-shim-runc-v2=containerd runc=runc
-    ip=iproute2 nsenter=util-linux unshare=util-linux setsid=util-linux flock=util-linux
+    runc=runc ip=iproute2 nsenter=util-linux unshare=util-linux setsid=util-linux flock=util-linux
     mount=mount openssl=openssl curl=curl tar=tar find=findutils ps=procps
 )
 readonly CNI_DIR=/usr/lib/cni
@@ -50,7 +49,7 @@ install_packages() {
     command -v apt-get >/dev/null ||
         fail "missing: ${packages[*]} (Debian's package names), and there is no apt-get to install them"
     say "Installing ${packages[*]}"
-    # Never at the price of another package: Docker's containerd.io conflicts with Debian's.
+    # Never at the price of another package: Docker's containerd.io brings a runc of its own, which Debian's would replace.
     {
         apt-get update -q &&
             DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends --no-remove "${packages[@]}"

@@ -110,7 +110,6 @@ pid_of() {
 program_path() {
     case $1 in
         node) command -v sleep ;;
-        containerd) command -v containerd ;;
         *) printf '%s\n' "$BIN/$1" ;;
     esac
 }

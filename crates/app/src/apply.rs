@@ -86,7 +86,7 @@ impl<P: Platform> App<P> {
                 ..StoredLog::default()
             });
         }
-        match self.settled_log(pod).await {
+        match self.collect_log(&pod.name).await {
             // What a script writes after this, until it is killed, is not seen.
             Ok(log) => Ok(StoredLog {
                 complete: log.complete && pod.terminated.is_some(),

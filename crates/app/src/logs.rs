@@ -22,12 +22,6 @@ const LOG_READ_ATTEMPTS: u32 = 3;
 /// The pause between two such attempts.
 const LOG_READ_PAUSE: Duration = Duration::from_millis(200);
 
-/// How long a log must not grow after its container's end to count as whole.
-const LOG_SETTLE_PAUSE: Duration = Duration::from_millis(150);
-
-/// How often that is looked at: three seconds in all, by when the pod's phase has followed as a rule.
-const LOG_SETTLE_ATTEMPTS: u32 = 20;
-
 /// How long a follower waits for a queued execution to start. Callers come back with the same request.
 const FOLLOW_START_LIMIT: Duration = Duration::from_secs(3600);
 
@@ -126,35 +120,6 @@ impl<P: Platform> App<P> {
             Err(error) if log_is_not_there(&error) => Ok(None),
             Err(error) => Err(error.into()),
         }
-    }
-
-    /// The log of a container that ended, once it has stopped growing.
-    ///
-    /// The container's end is told before the pod's phase follows, and the container runtime may still be writing then what
-    /// was left in the pipe (seen on containerd 1.6: 32 KiB of 106 KiB were there).
-    ///
-    /// # Errors
-    /// When the API server cannot give it now, though it may later.
-    pub(crate) async fn settled_log(
-        &self,
-        pod: &PodObservation,
-    ) -> Result<StoredLog, KubernetesError> {
-        let mut log = self.collect_log(&pod.name).await?;
-        if pod.terminated.is_none() || matches!(pod.phase.as_str(), "Succeeded" | "Failed") {
-            return Ok(log);
-        }
-        for _ in 0..LOG_SETTLE_ATTEMPTS {
-            self.runtime.sleep(LOG_SETTLE_PAUSE).await;
-            let again = self.collect_log(&pod.name).await?;
-            let settled = again.bytes <= log.bytes;
-            if settled {
-                return Ok(log);
-            }
-            log = again;
-        }
-        // It still grows after all these looks: what is there is kept, and not said to be all.
-        log.complete = false;
-        Ok(log)
     }
 
     /// Reads the whole log of a pod's container, keeping head and tail.

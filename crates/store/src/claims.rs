@@ -184,17 +184,6 @@ impl<S: Sql> ExecutionStore<S> {
         })))
     }
 
-    /// Ends a claim before its time, so that the next [`claim_unconfirmed`](Self::claim_unconfirmed)
-    /// takes it: for a caller that gives up.
-    pub async fn release_claim(&self, id: ExecutionId) -> Result<(), StoreError> {
-        let statement = self
-            .build("UPDATE executions SET claim_until = 0 WHERE id = ")
-            .bind(id.to_string())
-            .statement();
-        self.query(statement).await?;
-        Ok(())
-    }
-
     /// The unfinished executions whose clock has run out at `now`, in the order of their deadlines;
     /// at most `limit` and [`MAX_ROWS`].
     pub async fn due(&self, now: Timestamp, limit: u32) -> Result<Vec<Execution>, StoreError> {

@@ -120,8 +120,6 @@ fn a_dispatch_without_a_job_is_taken_over_when_its_claim_runs_out() {
         "the longest unclaimed first"
     );
     assert_eq!(unconfirmed(&store, 100_000, 9), [claimed.clone()]);
-    ready(store.release_claim(claimed.id)).expect("it is released");
-    assert_eq!(unconfirmed(&store, 100_000, 9), [claimed.clone()]);
     // A change that tells nothing about the Job leaves the claim as it is.
     let why = waiting(WaitingKind::ApiServer, "it does not answer");
     let claimed = step(&store, &claimed, Observation::Waiting(why), 100_001);

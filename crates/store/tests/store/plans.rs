@@ -136,7 +136,6 @@ fn one_execution_costs_the_same_however_many_there_are() {
         store::Written::Updated
     );
     ready(store.log(execution.id)).expect("it reads");
-    ready(store.release_claim(execution.id)).expect("it writes");
     check(&store, &[]);
 }
 
