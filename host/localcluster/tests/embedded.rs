@@ -391,6 +391,22 @@ fn a_deadline_holds_without_a_server() {
     assert_eq!(pod["status"]["reason"], "DeadlineExceeded");
 }
 
+#[test]
+fn signals_that_the_server_ignores_end_scripts_all_the_same() {
+    // CHLD too: who ignores it is never told that a child ended.
+    let server = Server::start_ignoring("HUP INT QUIT USR1 CHLD", &[]);
+    let api = Api::embedded(server);
+    for (signal, code) in [("HUP", 129), ("INT", 130), ("QUIT", 131), ("USR1", 138)] {
+        let name = signal.to_lowercase();
+        api.create(
+            "jobs",
+            &job(&name, &format!("sh -c 'kill -{signal} $$; sleep 1000'")),
+        );
+        let ended = api.wait_ended(&name);
+        assert_eq!(ended["exitCode"], code, "{signal}: {ended}");
+    }
+}
+
 /// Runs a mounted script under one isolation; answers its log.
 fn run_isolated(isolation: &str) -> String {
     let folder = tempfile::tempdir().expect("folder");

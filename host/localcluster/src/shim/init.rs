@@ -75,7 +75,7 @@ fn execute(spec: &ShimSpec, output: &OwnedFd) -> String {
     let failed = |error: io::Error| format!("exec: {program:?}: {}", plain(&error));
     let prepared = (|| -> io::Result<()> {
         setsid()?;
-        reset_signals()?;
+        unblock_signals()?;
         dup2_stdin(File::open("/dev/null")?)?;
         dup2_stdout(output)?;
         dup2_stderr(output)?;
@@ -129,8 +129,8 @@ fn execute(spec: &ShimSpec, output: &OwnedFd) -> String {
     }
 }
 
-/// No signal is blocked or ignored in a container: Rust's runtime ignores SIGPIPE, and exec would hand that on.
-fn reset_signals() -> io::Result<()> {
+/// No signal is blocked in a container, nor SIGPIPE ignored, as Rust's runtime does; exec would hand both on.
+fn unblock_signals() -> io::Result<()> {
     sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)?;
     #[expect(unsafe_code, reason = "the default action runs no code of ours")]
     // SAFETY: no handler is installed.

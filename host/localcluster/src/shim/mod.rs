@@ -16,6 +16,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
+use nix::sys::signal::{SigHandler, Signal};
 use serde::{Deserialize, Serialize};
 
 use crate::runner::{ContainerStart, Exit};
@@ -111,9 +112,25 @@ fn report(spec: &ShimSpec, what: &str, value: &impl Serialize) -> std::io::Resul
     write_atomically(&spec.report_file(what), &serde_json::to_vec(value)?)
 }
 
+/// Undoes what was ignored when the server was started: `nohup` ignores SIGHUP, a shell's `&` SIGINT and SIGQUIT. Fork and exec
+/// hand that on, and in a container nothing is ignored. SIGPIPE stays as Rust's runtime sets it.
+fn reset_signals() -> std::io::Result<()> {
+    for signal in Signal::iterator() {
+        if !matches!(signal, Signal::SIGKILL | Signal::SIGSTOP | Signal::SIGPIPE) {
+            #[expect(unsafe_code, reason = "the default action runs no code of ours")]
+            // SAFETY: no handler is installed.
+            unsafe {
+                nix::sys::signal::signal(signal, SigHandler::SigDfl)?;
+            }
+        }
+    }
+    Ok(())
+}
+
 /// Runs the supervisor of the container in `folder`; answers the process's exit code.
 pub fn run(folder: &Path) -> i32 {
-    let result = fs::read(folder.join("spec.json"))
+    let result = reset_signals()
+        .and_then(|()| fs::read(folder.join("spec.json")))
         .and_then(|bytes| Ok(serde_json::from_slice::<ShimSpec>(&bytes)?))
         .and_then(|spec| supervise::run(folder, &spec));
     match result {

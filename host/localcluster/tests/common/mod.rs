@@ -27,9 +27,22 @@ pub struct Server {
 impl Server {
     /// Starts one with these further arguments and waits until it serves.
     pub fn start(arguments: &[&str]) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_localcluster"))
+        Self::start_by(Command::new(env!("CARGO_BIN_EXE_localcluster")).args(arguments))
+    }
+
+    /// As [`start`](Self::start), from a shell that ignores these signals, as `nohup` and `&` do.
+    pub fn start_ignoring(signals: &str, arguments: &[&str]) -> Self {
+        let script = format!("trap '' {signals}; exec \"$0\" \"$@\"");
+        Self::start_by(
+            Command::new("sh")
+                .args(["-c", &script, env!("CARGO_BIN_EXE_localcluster")])
+                .args(arguments),
+        )
+    }
+
+    fn start_by(command: &mut Command) -> Self {
+        let mut child = command
             .args(["--listen", "127.0.0.1:0"])
-            .args(arguments)
             .stdout(Stdio::piped())
             .spawn()
             .expect("localcluster starts");
