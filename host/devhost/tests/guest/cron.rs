@@ -25,8 +25,9 @@ fn it_fires_at_each_match_and_calls_overlap() {
     });
     let (starts, ends) = (timestamps(&notes, "start"), timestamps(&notes, "end"));
     // The second call started while the first one still ran.
-    assert!(starts[1] - starts[0] < 5, "{starts:?}");
-    assert_eq!(ends[0], starts[0]);
+    assert!(starts[1].abs_diff(starts[0]) < 5, "{starts:?}");
+    // Which of the overlapping calls ends first is up to the machine.
+    assert!(starts.contains(&ends[0]), "{starts:?} {ends:?}");
     let first_end = notes
         .iter()
         .position(|note| note.starts_with("cron end"))
