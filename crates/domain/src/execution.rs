@@ -184,6 +184,8 @@ pub struct Execution {
     pub resources: Resources,
     /// Its clocks' limits.
     pub timeouts: Timeouts,
+    /// Its place in the queue goes by this first, the highest in front, and then by age.
+    pub priority: i32,
     /// The caller's labels.
     pub labels: BTreeMap<String, String>,
     /// What is kept of its log; present once it is finished.
@@ -207,6 +209,7 @@ impl Execution {
             image: submission.image.clone(),
             resources: submission.resources.clone(),
             timeouts: submission.timeouts,
+            priority: submission.priority,
             labels: submission.labels.clone(),
             log: None,
         }

@@ -58,6 +58,8 @@ pub struct Submission {
     pub files: BTreeMap<String, Vec<u8>>,
     /// Its clocks' limits.
     pub timeouts: Timeouts,
+    /// Its place in the queue goes by this first, the highest in front; from -100 to 100.
+    pub priority: i32,
     /// The caller's labels.
     pub labels: BTreeMap<String, String>,
     /// SHA-256 of the canonical request, in lowercase hex: tells a replay from another request,

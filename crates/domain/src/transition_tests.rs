@@ -30,6 +30,7 @@ fn queued() -> Execution {
             ephemeral_storage: None,
         },
         timeouts: Timeouts::default(),
+        priority: 0,
         labels: BTreeMap::new(),
         log: None,
     }

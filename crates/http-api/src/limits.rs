@@ -56,6 +56,9 @@ pub const MAX_ENV: usize = 512;
 /// All environment variables together, names included, in bytes: the Job must fit into etcd's request of 1.5 MiB.
 pub const MAX_ENV_BYTES: usize = 256 * KIB;
 
+/// The highest priority, and below zero the lowest: levels enough for people to tell apart.
+pub const MAX_PRIORITY: i32 = 100;
+
 /// How many labels.
 pub const MAX_LABELS: usize = 16;
 

@@ -41,6 +41,7 @@ pub struct ExecutionJson<'a> {
     image: &'a str,
     resources: ResourcesJson<'a>,
     timeouts: TimeoutsJson,
+    priority: i32,
     log: Option<LogJson>,
 }
 
@@ -132,6 +133,7 @@ impl<'a> ExecutionJson<'a> {
                 ephemeral_storage: e.resources.ephemeral_storage.as_ref().map(|q| q.as_str()),
             },
             timeouts: e.timeouts.into(),
+            priority: e.priority,
             log: e.log.map(Into::into),
         }
     }

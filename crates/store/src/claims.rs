@@ -9,7 +9,7 @@ use domain::transition::Observation;
 use domain::{Execution, ExecutionId, Submission, transition};
 use jiff::Timestamp;
 
-use crate::rows::{COLUMNS, Reader, changing_columns, count, execution, micros, readable};
+use crate::rows::{COLUMNS, Reader, changing_columns, count, execution, micros, rank, readable};
 use crate::sql::{Builder, Sql, Statement, Value};
 use crate::{ExecutionStore, StoreError};
 
@@ -34,7 +34,7 @@ pub const MAX_ROWS: u32 = 1_000;
 const FIRST_CHANGING: usize = 4;
 
 impl<S: Sql> ExecutionStore<S> {
-    /// Takes executions from the queue, oldest first, while fewer than `max_running` are dispatched
+    /// Takes executions from the queue, those of the highest priority first and of them the oldest, while fewer than `max_running` are dispatched
     /// and unfinished. They are stored as dispatched and claimed until `claim_until`: the caller is
     /// to create their Jobs. At most `limit` and [`MAX_CLAIMS`].
     ///
@@ -71,7 +71,7 @@ impl<S: Sql> ExecutionStore<S> {
         })))
     }
 
-    /// The oldest in the queue, no more than there is room for now.
+    /// The first in the queue, no more than there is room for now.
     async fn candidates(
         &self,
         now: Timestamp,
@@ -87,7 +87,7 @@ impl<S: Sql> ExecutionStore<S> {
             .text(QUEUED)
             .text(" AND not_before <= ")
             .bind(micros(now))
-            .text(" ORDER BY created_at, id LIMIT ")
+            .text(" ORDER BY rank, created_at, id LIMIT ")
             .bind(limit)
             .statement();
         let rows = self.query(statement).await?.rows.into_iter();
@@ -219,12 +219,12 @@ impl<S: Sql> ExecutionStore<S> {
     }
 }
 
-/// Oldest first: RETURNING gives rows in no particular order.
+/// In the queue's order: RETURNING gives rows in no particular order.
 fn in_order(
     claimed: Result<Vec<(Execution, Submission)>, StoreError>,
 ) -> Result<Vec<(Execution, Submission)>, StoreError> {
     let mut claimed = claimed?;
-    claimed.sort_by_key(|(execution, _)| (execution.created_at, execution.id));
+    claimed.sort_by_key(|(execution, _)| (rank(execution), execution.created_at, execution.id));
     Ok(claimed)
 }
 

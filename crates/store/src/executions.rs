@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use crate::claims::QUEUED;
 use crate::rows::{
-    COLUMNS, Column, Reader, changing_columns, count, execution, fixed_columns, micros,
+    COLUMNS, Column, Reader, changing_columns, count, execution, fixed_columns, micros, rank,
     whole_micros,
 };
 use crate::sql::{Builder, Sql, SqlError, Statement};
@@ -235,17 +235,19 @@ impl<S: Sql> ExecutionStore<S> {
         let statement = self
             .build("SELECT count(*) FROM (SELECT 1 FROM executions WHERE ")
             .text(QUEUED)
-            .text(" AND (created_at, id) < (")
+            .text(" AND (rank, created_at, id) < (")
+            .bind(rank(execution))
+            .text(", ")
             .bind(micros(execution.created_at))
             .text(", ")
             .bind(execution.id.to_string())
             .text(") LIMIT ")
             .bind(MAX_QUEUE_POSITION)
-            .text(") AS older")
+            .text(") AS earlier")
             .statement();
         let row = self.query_row(statement).await?;
-        let older: u64 = Reader::new("executions", row.unwrap_or_default()).number("count")?;
-        Ok((older < u64::from(MAX_QUEUE_POSITION)).then_some(older + 1))
+        let earlier: u64 = Reader::new("executions", row.unwrap_or_default()).number("count")?;
+        Ok((earlier < u64::from(MAX_QUEUE_POSITION)).then_some(earlier + 1))
     }
 
     /// What was asked for in full.

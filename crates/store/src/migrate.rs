@@ -13,11 +13,18 @@ struct Migration {
     text: &'static str,
 }
 
-const SQLITE: [Migration; 1] = [Migration {
-    version: 1,
-    name: "executions",
-    text: include_str!("../migrations/sqlite/0001_executions.sql"),
-}];
+const SQLITE: [Migration; 2] = [
+    Migration {
+        version: 1,
+        name: "executions",
+        text: include_str!("../migrations/sqlite/0001_executions.sql"),
+    },
+    Migration {
+        version: 2,
+        name: "priority",
+        text: include_str!("../migrations/sqlite/0002_priority.sql"),
+    },
+];
 
 /// How often the change to WAL is tried. It fails at once, without the host's busy timeout, while
 /// another process writes; between two tries that process is waited for.

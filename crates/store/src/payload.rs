@@ -26,6 +26,9 @@ struct Body {
     /// The contents in base64, by path.
     files: BTreeMap<String, String>,
     timeouts: Clocks,
+    /// Absent where it is 0, as in all rows of before there were priorities.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    priority: i32,
     labels: BTreeMap<String, String>,
     digest: String,
 }
@@ -39,6 +42,11 @@ struct Clocks {
     grace_seconds: u32,
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks by reference")]
+fn is_zero(number: &i32) -> bool {
+    *number == 0
+}
+
 /// The JSON of a submission.
 pub(crate) fn encode(submission: &Submission) -> String {
     let Submission {
@@ -50,6 +58,7 @@ pub(crate) fn encode(submission: &Submission) -> String {
         env,
         files,
         timeouts,
+        priority,
         labels,
         digest,
     } = submission.clone();
@@ -81,6 +90,7 @@ pub(crate) fn encode(submission: &Submission) -> String {
             run_seconds,
             grace_seconds,
         },
+        priority,
         labels,
         digest,
     };
@@ -132,6 +142,7 @@ pub(crate) fn decode(id: &str, text: &str) -> Result<Submission, StoreError> {
             run_seconds: body.timeouts.run_seconds,
             grace_seconds: body.timeouts.grace_seconds,
         },
+        priority: body.priority,
         labels: body.labels,
         digest: body.digest,
     })

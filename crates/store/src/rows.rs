@@ -15,7 +15,7 @@ use crate::{StoreError, payload};
 pub(crate) const COLUMNS: &str = "id, generation, status, created_at, dispatched_at, job_uid, \
      started_at, finished_at, outcome, reason, message, exit_code, signal, waiting_kind, \
      waiting_message, image, cpu, memory, ephemeral_storage, queue_seconds, start_seconds, \
-     run_seconds, grace_seconds, labels, log_bytes, log_lost_bytes, log_complete";
+     run_seconds, grace_seconds, rank, labels, log_bytes, log_lost_bytes, log_complete";
 
 /// A column's name and the value to write into it.
 pub(crate) type Column = (&'static str, Value);
@@ -38,6 +38,12 @@ fn optional_micros(time: Option<Timestamp>) -> Value {
 /// A count as the database holds it. Counts beyond 2^63 do not occur; they stay at the largest.
 pub(crate) fn count(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+/// The priority as it is stored: turned round, so that the queue's order ascends in each of its columns and a
+/// place in it is one comparison of rows.
+pub(crate) fn rank(execution: &Execution) -> i64 {
+    -i64::from(execution.priority)
 }
 
 /// The columns that are written once.
@@ -65,6 +71,7 @@ pub(crate) fn fixed_columns(execution: &Execution) -> Vec<Column> {
         ("start_seconds", start_seconds.into()),
         ("run_seconds", run_seconds.into()),
         ("grace_seconds", grace_seconds.into()),
+        ("rank", rank(execution).into()),
         ("labels", labels_text(&execution.labels).into()),
     ]
 }
@@ -262,6 +269,7 @@ impl Reader {
                 run_seconds: self.number("run_seconds")?,
                 grace_seconds: self.number("grace_seconds")?,
             },
+            priority: self.priority()?,
             labels: self.labels()?,
             log: self.log_summary()?,
         })
@@ -318,6 +326,12 @@ impl Reader {
                 .map(|text| self.parsed("ephemeral_storage", &text))
                 .transpose()?,
         })
+    }
+
+    fn priority(&mut self) -> Result<i32, StoreError> {
+        let rank = self.integer("rank")?;
+        let priority = rank.checked_neg().and_then(|n| i32::try_from(n).ok());
+        priority.ok_or_else(|| self.out_of_range("rank", rank))
     }
 
     fn labels(&mut self) -> Result<BTreeMap<String, String>, StoreError> {

@@ -10,7 +10,9 @@ mod text;
 use domain::{Resources, Submission, Timeouts};
 use serde_json::Value;
 
-use crate::limits::{MAX_GRACE_SECONDS, MAX_QUEUE_SECONDS, MAX_RUN_SECONDS, MAX_START_SECONDS};
+use crate::limits::{
+    MAX_GRACE_SECONDS, MAX_PRIORITY, MAX_QUEUE_SECONDS, MAX_RUN_SECONDS, MAX_START_SECONDS,
+};
 use crate::problem::{FieldError, Place};
 use reader::{Object, Reader, kind_of};
 
@@ -35,11 +37,12 @@ const FIELDS: &[&str] = &[
     "env",
     "files",
     "timeouts",
+    "priority",
     "labels",
 ];
 
 /// Fields of the contract that this version does not have.
-const LATER_FIELDS: &[&str] = &["secretEnv", "retry", "priority", "webhook", "ttlSeconds"];
+const LATER_FIELDS: &[&str] = &["secretEnv", "retry", "webhook", "ttlSeconds"];
 
 /// Names that people put into the body, and where they belong.
 const ELSEWHERE: &[(&str, &str)] = &[
@@ -83,6 +86,7 @@ pub fn parse_submission(body: Value, rules: &Rules<'_>) -> Result<Submission, Ve
         env: text::env(&mut object, &mut reader),
         files: files::files(&mut object, &mut reader),
         timeouts: timeouts(&mut object, &mut reader),
+        priority: priority(&mut object, &mut reader),
         labels: text::labels(&mut object, &mut reader),
         digest,
     };
@@ -133,4 +137,18 @@ fn timeouts(object: &mut Object, reader: &mut Reader) -> Timeouts {
     let known = ["queueSeconds", "startSeconds", "runSeconds", "graceSeconds"];
     given.refuse_unknown(&known, reader);
     timeouts
+}
+
+/// `priority`: the same distance up and down from what nobody has asked for.
+fn priority(object: &mut Object, reader: &mut Reader) -> i32 {
+    let Some(value) = object.take("priority") else {
+        return 0;
+    };
+    let number = value.as_i64().and_then(|n| i32::try_from(n).ok());
+    let priority = number.filter(|n| (-MAX_PRIORITY..=MAX_PRIORITY).contains(n));
+    priority.unwrap_or_else(|| {
+        let detail = format!("must be a whole number from -{MAX_PRIORITY} to {MAX_PRIORITY}");
+        reader.add(object.pointer("priority"), detail);
+        0
+    })
 }

@@ -36,6 +36,7 @@ fn every_member_of_a_finished_one_is_told() {
             "labels": {"a": "b"}, "image": "busybox:1.36",
             "resources": {"cpu": "500m", "memory": "256Mi", "ephemeralStorage": null},
             "timeouts": {"queueSeconds": 86400, "startSeconds": 300, "runSeconds": 600, "graceSeconds": 10},
+            "priority": 0,
             "log": {"bytes": 2, "lostBytes": 0, "complete": true},
         })
     );

@@ -89,6 +89,23 @@ fn what_has_no_room_waits_in_the_queue() {
 }
 
 #[test]
+fn the_highest_priority_stands_first_in_the_queue() {
+    let service = Service::with("max_running", "1");
+    service.accept(SMALLEST);
+    let accept = |priority: i32| {
+        service.accept(&json!({"script": "true", "priority": priority}).to_string())
+    };
+    let (low, high, middle) = (accept(-5), accept(100), accept(0));
+    for (id, priority, position) in [(&high, 100, 1), (&middle, 0, 2), (&low, -5, 3)] {
+        let execution = service.get(&format!("/executions/{id}")).json();
+        assert_eq!(
+            (&execution["priority"], &execution["queuePosition"]),
+            (&json!(priority), &json!(position))
+        );
+    }
+}
+
+#[test]
 fn every_usual_content_type_is_taken() {
     let service = Service::with("max_running", "100");
     for content_type in [

@@ -436,6 +436,32 @@ fn labels_are_refused() {
 }
 
 #[test]
+fn priorities_reach_as_far_up_as_down() {
+    for priority in [-MAX_PRIORITY, -1, 0, 1, MAX_PRIORITY] {
+        let submission = submit(json!({"script": "true", "priority": priority})).expect("valid");
+        assert_eq!(submission.priority, priority);
+    }
+    let absent = submit(json!({"script": "true", "priority": null})).expect("valid");
+    assert_eq!(absent.priority, 0);
+    for wrong in [
+        json!(MAX_PRIORITY + 1),
+        json!(-MAX_PRIORITY - 1),
+        json!(u64::MAX),
+        json!(0.5),
+        json!("7"),
+        json!([7]),
+        json!(true),
+    ] {
+        check_field(
+            "priority",
+            wrong,
+            "/priority",
+            "whole number from -100 to 100",
+        );
+    }
+}
+
+#[test]
 fn unknown_fields_are_refused_by_name() {
     for (name, detail) in [
         ("Script", "did you mean `script`?"),
@@ -453,7 +479,6 @@ fn unknown_fields_are_refused_by_name() {
         ("idempotencyKey", "belongs in a header"),
         ("secretEnv", "not supported yet"),
         ("retry", "not supported yet"),
-        ("priority", "not supported yet"),
         ("webhook", "not supported yet"),
         ("ttlSeconds", "not supported yet"),
     ] {

@@ -69,6 +69,40 @@ fn the_oldest_are_taken_as_far_as_there_is_room() {
 }
 
 #[test]
+fn the_highest_priority_goes_first_and_then_the_oldest() {
+    let store = memory();
+    let accept = |(millis, priority)| {
+        let execution = Execution {
+            priority,
+            ..queued(millis)
+        };
+        insert(&store, &execution, 0)
+    };
+    let queue = [(0, 0), (1, -100), (2, 7), (3, 100), (4, 7), (5, 0), (6, -1)].map(accept);
+    let expected = [3, 2, 4, 0, 5, 6, 1].map(|index: usize| &queue[index]);
+    for (place, execution) in (1..).zip(expected) {
+        assert_eq!(&get(&store, execution), execution);
+        let position = ready(store.queue_position(execution)).expect("it counts");
+        assert_eq!(position, Some(place), "{execution:?}");
+    }
+    assert_eq!(ids(&claim(&store, 10, 3, 9)), ids(expected[..3].to_vec()));
+    let next = ready(store.queue_position(expected[3])).expect("it counts");
+    assert_eq!(next, Some(1), "the others have left the queue");
+    // What is accepted now goes before those who wait longer, but does not take a place while they wait.
+    let urgent = Execution {
+        priority: 1,
+        ..queued(20)
+    };
+    let urgent = insert(&store, &urgent, PLENTY);
+    assert!(!urgent.is_dispatched(), "the queue is not overtaken");
+    let rest: Vec<_> = std::iter::once(&urgent)
+        .chain(expected[3..].to_vec())
+        .collect();
+    assert_eq!(ids(&claim(&store, 30, PLENTY, 2)), ids(rest[..2].to_vec()));
+    assert_eq!(ids(&claim(&store, 31, PLENTY, 9)), ids(rest[2..].to_vec()));
+}
+
+#[test]
 fn one_call_takes_no_more_than_its_limit() {
     let store = memory();
     for n in 0..i64::from(MAX_CLAIMS) + 1 {

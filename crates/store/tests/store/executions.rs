@@ -20,6 +20,7 @@ fn what_is_inserted_is_read_back() {
     let mut execution = queued(0);
     execution.labels = BTreeMap::from([(ODD.into(), ODD.into()), ("b".into(), String::new())]);
     execution.image = ODD.into();
+    execution.priority = -100;
     execution.waiting = Some(Waiting {
         kind: WaitingKind::Concurrency,
         message: ODD.into(),

@@ -68,7 +68,14 @@ fn many_at_once_migrate_one_file() {
                 .expect("it counts")
         };
         assert_eq!(count("executions"), PROCESSES);
-        assert_eq!(count("schema_migrations"), 1);
+        // Each step was made once: their numbers have no gap and stand once.
+        let newest: usize = connection
+            .connection()
+            .query_row("SELECT max(version) FROM schema_migrations", [], |row| {
+                row.get(0)
+            })
+            .expect("it reads");
+        assert_eq!(count("schema_migrations"), newest);
     }
 }
 
@@ -92,6 +99,42 @@ fn migrating_waits_for_a_slow_writer() {
         let store = file(&path);
         insert(&store, &queued(0), PLENTY);
     });
+}
+
+#[test]
+fn what_was_stored_before_there_were_priorities_has_none() {
+    let sqlite = Sqlite::memory();
+    let first = include_str!("../../migrations/sqlite/0001_executions.sql");
+    let connection = sqlite.connection();
+    connection.execute_batch(first).expect("the first tables");
+    let old = "CREATE TABLE schema_migrations (version INTEGER PRIMARY KEY NOT NULL, name TEXT NOT NULL); \
+         INSERT INTO schema_migrations VALUES (1, 'executions')";
+    connection.execute_batch(old).expect("their version");
+    // As the first version wrote it: neither column nor member.
+    let execution = queued(0);
+    let id = execution.id.to_string();
+    let row = "INSERT INTO executions (id, generation, status, created_at, image, cpu, memory, ephemeral_storage, \
+         queue_seconds, start_seconds, run_seconds, grace_seconds, labels, deadline_at, digest) VALUES \
+         (?1, 1, 'QUEUED', ?2, 'busybox:1.36', '250m', '128Mi', '1e9', 86400, 300, 600, 10, '{}', ?2, 'd')";
+    let created_at = execution.created_at.as_microsecond();
+    connection
+        .execute(row, rusqlite::params![id, created_at])
+        .expect("it inserts");
+    let body = format!(
+        "{{\"script\":\"echo {id}\",\"interpreter\":null,\"args\":[],\"image\":\"busybox:1.36\",\"cpu\":\"250m\",\
+         \"memory\":\"128Mi\",\"ephemeral_storage\":\"1e9\",\"env\":{{}},\"files\":{{}},\"timeouts\":{{\
+         \"queue_seconds\":86400,\"start_seconds\":300,\"run_seconds\":600,\"grace_seconds\":10}},\"labels\":{{}},\
+         \"digest\":\"digest of {id}\"}}"
+    );
+    connection
+        .execute("INSERT INTO payloads VALUES (?1, ?2)", [&id, &body])
+        .expect("it inserts");
+    let store = Store::new(sqlite);
+    ready(store.migrate()).expect("it migrates");
+    assert_eq!(get(&store, &execution), execution);
+    let claimed = ready(store.claim_queued(at(1), at(9), 1, 1)).expect("it claims");
+    assert_eq!(claimed.len(), 1);
+    assert_eq!(claimed[0].1, submission(&execution));
 }
 
 #[test]

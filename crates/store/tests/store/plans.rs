@@ -183,7 +183,7 @@ fn the_reconcilers_statements_cost_what_they_answer() {
     ready(store.queue_position(&execution)).expect("it counts");
     check(
         &store,
-        &["executions_queue (status=? AND dispatched_at=? AND (created_at,id)<(?,?))"],
+        &["executions_queue (status=? AND dispatched_at=? AND (rank,created_at,id)<(?,?,?))"],
     );
     ready(store.claim_queued(at(1), at(9), 5, 5)).expect("it claims");
     check(

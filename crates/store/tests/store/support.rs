@@ -65,6 +65,7 @@ pub fn queued(millis: i64) -> Execution {
         image: "busybox:1.36".into(),
         resources: resources(),
         timeouts: Timeouts::default(),
+        priority: 0,
         labels: BTreeMap::new(),
         log: None,
     }
@@ -81,6 +82,7 @@ pub fn submission(execution: &Execution) -> Submission {
         env: BTreeMap::new(),
         files: BTreeMap::new(),
         timeouts: execution.timeouts,
+        priority: execution.priority,
         labels: execution.labels.clone(),
         digest: format!("digest of {}", execution.id),
     }

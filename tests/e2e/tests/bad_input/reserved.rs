@@ -23,7 +23,6 @@ pub fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
     let fields = [
         ("retry", json!({ "limit": 3 })),
-        ("priority", json!(5)),
         ("webhook", json!({ "url": "https://example.org/hook" })),
         ("secretEnv", json!({ "A": { "secret": "s", "key": "k" } })),
         ("ttlSeconds", json!(3600)),

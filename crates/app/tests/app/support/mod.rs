@@ -210,6 +210,7 @@ pub fn submission() -> Submission {
         env: BTreeMap::new(),
         files: BTreeMap::new(),
         timeouts: Timeouts::default(),
+        priority: 0,
         labels: BTreeMap::new(),
         digest: "5891b5b522d5df086d0ff0b110fbd9d21bb4fc7163af34d08286a2e846f6be03".to_owned(),
     }
