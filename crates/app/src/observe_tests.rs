@@ -116,6 +116,7 @@ fn dispatched() -> Execution {
             ephemeral_storage: None,
         },
         timeouts: Timeouts::default(),
+        priority: 0,
         labels: std::collections::BTreeMap::new(),
         log: None,
     }
