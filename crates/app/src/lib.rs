@@ -14,6 +14,7 @@ mod read;
 mod readiness;
 mod submit;
 mod tick;
+pub mod wire;
 
 pub use config::{Config, ConfigError};
 pub use error::Error;

@@ -1,6 +1,6 @@
 //! The HTTP API: an `http::Request` becomes an `http::Response`, over the use cases of `app`.
 //!
-//! `routes/` mirrors the URLs; `submission/` checks what is posted, `wire` writes what is answered, `problem` says
+//! `routes/` mirrors the URLs; `submission/` checks what is posted, `app::wire` writes what is answered, `problem` says
 //! what went wrong. Nothing here knows a host: a shell hands in the request and its body, sends the reply, runs
 //! what is left to do afterwards and logs the failure.
 
@@ -14,11 +14,12 @@ mod problem;
 mod query;
 mod routes;
 mod submission;
-mod wire;
 
 pub use answer::{Afterwards, Reply};
 pub use body::{Body, BodyReader, Live};
 
+// The JSON of executions: webhooks send it too.
+use app::wire;
 use app::{App, Platform};
 use http::{Method, Request};
 

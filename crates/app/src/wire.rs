@@ -1,14 +1,15 @@
-//! Executions as the API writes them: every member always there, null where it is not known.
+//! Executions as the API and webhooks write them: every member always there, null where it is not known.
 
 use std::collections::BTreeMap;
 
-use app::View;
 use domain::{Execution, LogSummary, Status, Timeouts};
 use jiff::Timestamp;
 use serde::{Serialize, Serializer};
 
+use crate::View;
+
 /// A time of RFC 3339 in UTC, always with six digits behind the point.
-struct Time(Timestamp);
+pub struct Time(pub Timestamp);
 
 impl Serialize for Time {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
