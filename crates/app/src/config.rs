@@ -14,6 +14,9 @@ const MAX_TICK_BUDGET_SECONDS: f64 = 300.0;
 /// More at once than one namespace of a usual cluster can hold.
 const MAX_MAX_RUNNING: u32 = 100_000;
 
+/// Records kept for longer than ten years are kept for ever, which is another wish.
+pub const MAX_TTL_SECONDS: u32 = 10 * 365 * 24 * 3600;
+
 /// The settings of a deployment. The defaults stand in `spin.toml`, which declares the variables.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -35,6 +38,8 @@ pub struct Config {
     pub max_ephemeral_storage: Quantity,
     /// `max_running`: how many executions have a Job at once.
     pub max_running: u32,
+    /// `ttl_seconds`: how long the record of a finished execution is kept when its submission does not say.
+    pub ttl_seconds: u32,
     /// `tick_budget_seconds`: how long one tick works; just under the cron's period.
     pub tick_budget: Duration,
     /// `tick_token`: bearer token of `POST /internal/tick`; empty leaves it open.
@@ -98,6 +103,7 @@ impl Config {
             max_memory: quantity("max_memory")?,
             max_ephemeral_storage: quantity("max_ephemeral_storage")?,
             max_running: max_running(&required("max_running")?)?,
+            ttl_seconds: ttl_seconds(&required("ttl_seconds")?)?,
             tick_budget: tick_budget(&required("tick_budget_seconds")?)?,
             tick_token: secret("tick_token")?,
         })
@@ -155,6 +161,16 @@ fn max_running(text: &str) -> Result<u32, ConfigError> {
     }
 }
 
+fn ttl_seconds(text: &str) -> Result<u32, ConfigError> {
+    match text.parse::<u32>() {
+        Ok(seconds) if seconds <= MAX_TTL_SECONDS => Ok(seconds),
+        _ => Err(problem(
+            "ttl_seconds",
+            &format!("is not a whole number from 0 to {MAX_TTL_SECONDS}"),
+        )),
+    }
+}
+
 fn tick_budget(text: &str) -> Result<Duration, ConfigError> {
     match text.parse::<f64>() {
         Ok(s) if (MIN_TICK_BUDGET_SECONDS..=MAX_TICK_BUDGET_SECONDS).contains(&s) => {
@@ -182,6 +198,7 @@ mod tests {
                 "max_memory" => "8Gi",
                 "max_ephemeral_storage" => "16Gi",
                 "max_running" => "100",
+                "ttl_seconds" => "0",
                 "tick_budget_seconds" => "9.6",
                 "allowed_images" => "docker.io/*, ghcr.io/*",
                 "tick_token" => "",
@@ -210,6 +227,8 @@ mod tests {
             ("max_cpu", "lots"),
             ("max_running", "0"),
             ("max_running", "-1"),
+            ("ttl_seconds", "30d"),
+            ("ttl_seconds", "315360001"),
             ("tick_budget_seconds", "NaN"),
             ("tick_budget_seconds", "1e9"),
         ] {

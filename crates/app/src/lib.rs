@@ -1,4 +1,4 @@
-//! The use cases: submit, get, wait, list, read logs, tick. Pure of hosts: all I/O goes through [`Platform`].
+//! The use cases: submit, get, wait, list, read logs, forget, tick. Pure of hosts: all I/O goes through [`Platform`].
 //!
 //! Nothing here is kept between two calls: each HTTP request and each tick makes its own [`App`]
 //! in a fresh component instance, and SQL and the API server hold the truth.
@@ -7,6 +7,7 @@ mod apply;
 mod config;
 mod dispatch;
 mod error;
+mod forget;
 mod logs;
 mod observe;
 mod platform;
@@ -16,8 +17,9 @@ mod submit;
 mod tick;
 pub mod wire;
 
-pub use config::{Config, ConfigError};
+pub use config::{Config, ConfigError, MAX_TTL_SECONDS};
 pub use error::Error;
+pub use forget::Forgotten;
 pub use logs::{LiveLog, Log, LogOptions};
 pub use platform::{Platform, Runtime};
 pub use read::View;

@@ -106,6 +106,8 @@ fn dispatched() -> Execution {
         dispatched_at: Some(time(0)),
         job_uid: Some("j".to_owned()),
         started_at: None,
+        cancel_requested_at: None,
+        stopping_since: None,
         finished_at: None,
         ending: None,
         waiting: None,
@@ -118,6 +120,7 @@ fn dispatched() -> Execution {
         timeouts: Timeouts::default(),
         priority: 0,
         labels: std::collections::BTreeMap::new(),
+        ttl_seconds: 3600,
         log: None,
     }
 }

@@ -6,6 +6,7 @@
 mod deadlines;
 mod list;
 mod queue;
+mod retention;
 mod watch;
 
 use std::cell::{Cell, RefCell};
@@ -59,6 +60,8 @@ pub struct TickReport {
     pub dispatched: u32,
     /// How many executions it finished.
     pub finished: u32,
+    /// How many records it forgot since they had expired.
+    pub forgotten: u32,
     /// Whether it began with a full list.
     pub listed: bool,
     /// How many things it left to the next tick.
@@ -74,6 +77,7 @@ struct Tick<'a, P: Platform> {
     lost: Cell<bool>,
     dispatched: Cell<u32>,
     finished: Cell<u32>,
+    forgotten: Cell<u32>,
     failures: Cell<u32>,
     last_failure: RefCell<String>,
     /// Finished in this tick with the Job deleted: their pods' last events need no look at the store.
@@ -131,6 +135,7 @@ impl<P: Platform> App<P> {
             lost: Cell::new(false),
             dispatched: Cell::new(0),
             finished: Cell::new(0),
+            forgotten: Cell::new(0),
             failures: Cell::new(0),
             last_failure: RefCell::default(),
             done: RefCell::default(),
@@ -148,10 +153,11 @@ impl<P: Platform> Tick<'_, P> {
             let (listed, version) = self.follow_pods().await;
             (listed, version, self.failures.get())
         };
-        let ((listed, version, failures), (), (), ()) = futures::join!(
+        let ((listed, version, failures), (), (), (), ()) = futures::join!(
             watched,
             self.drain_queue(),
             self.end_what_is_due(),
+            self.forget_expired(),
             self.keep_lease(),
         );
         // What failed beside or after the watch asks for a list too, and whoever has the lease now goes by its own.
@@ -166,6 +172,7 @@ impl<P: Platform> Tick<'_, P> {
             holder: None,
             dispatched: self.dispatched.get(),
             finished: self.finished.get(),
+            forgotten: self.forgotten.get(),
             listed,
             failures: self.failures.get(),
         })

@@ -102,11 +102,13 @@ pub enum WaitingKind {
     Config,
     /// The ordinary steps of a start.
     Starting,
+    /// Its own end, which the caller has asked for.
+    Canceling,
 }
 
 impl WaitingKind {
     /// Every kind.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Concurrency,
         Self::Quota,
         Self::ApiServer,
@@ -114,6 +116,7 @@ impl WaitingKind {
         Self::Unschedulable,
         Self::Config,
         Self::Starting,
+        Self::Canceling,
     ];
 
     /// The name in the store.
@@ -126,6 +129,7 @@ impl WaitingKind {
             Self::Unschedulable => "Unschedulable",
             Self::Config => "Config",
             Self::Starting => "Starting",
+            Self::Canceling => "Canceling",
         }
     }
 
@@ -135,7 +139,7 @@ impl WaitingKind {
     }
 }
 
-/// Why an execution does not run yet.
+/// Why an execution does not run yet, or has not ended yet though its caller has canceled it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Waiting {
     /// What kind of thing it waits for.
@@ -172,11 +176,15 @@ pub struct Execution {
     pub job_uid: Option<String>,
     /// When its container started, by the cluster's clock.
     pub started_at: Option<Timestamp>,
+    /// When its caller asked for its end.
+    pub cancel_requested_at: Option<Timestamp>,
+    /// When it was decided to delete its Job for that. Set before the request goes out, with the log up to then.
+    pub stopping_since: Option<Timestamp>,
     /// When it ended: the container's end where it ran, else when the outcome was decided.
     pub finished_at: Option<Timestamp>,
     /// How it ended; present exactly when the status is `Finished`.
     pub ending: Option<Ending>,
-    /// Why it does not run yet; absent once it runs.
+    /// Why it does not run yet, absent once it runs; while it is canceled, what that waits for.
     pub waiting: Option<Waiting>,
     /// The image it runs in.
     pub image: String,
@@ -188,7 +196,9 @@ pub struct Execution {
     pub priority: i32,
     /// The caller's labels.
     pub labels: BTreeMap<String, String>,
-    /// What is kept of its log; present once it is finished.
+    /// How long its record is kept after its end, in seconds.
+    pub ttl_seconds: u32,
+    /// What is kept of its log; present once it is finished or its Job's deletion is decided.
     pub log: Option<LogSummary>,
 }
 
@@ -203,6 +213,8 @@ impl Execution {
             dispatched_at: None,
             job_uid: None,
             started_at: None,
+            cancel_requested_at: None,
+            stopping_since: None,
             finished_at: None,
             ending: None,
             waiting: None,
@@ -211,6 +223,7 @@ impl Execution {
             timeouts: submission.timeouts,
             priority: submission.priority,
             labels: submission.labels.clone(),
+            ttl_seconds: submission.ttl_seconds,
             log: None,
         }
     }
@@ -225,8 +238,19 @@ impl Execution {
         self.dispatched_at.is_some() && self.status != Status::Finished
     }
 
-    /// The clock that runs now, and when it runs out; none once finished.
+    /// When its record may be forgotten; none before its end.
+    pub fn expires_at(&self) -> Option<Timestamp> {
+        let after = SignedDuration::from_secs(i64::from(self.ttl_seconds));
+        let at = self.finished_at?.checked_add(after);
+        Some(at.unwrap_or(Timestamp::MAX))
+    }
+
+    /// The clock that runs now, and when it runs out; none once finished, and none while it is canceled:
+    /// that has its own bound.
     pub fn deadline(&self) -> Option<(Clock, Timestamp)> {
+        if self.cancel_requested_at.is_some() {
+            return None;
+        }
         let (clock, from, seconds) = match (self.status, self.dispatched_at, self.started_at) {
             (Status::Finished, _, _) => return None,
             (Status::Running, _, Some(started)) => (Clock::Run, started, self.timeouts.run_seconds),

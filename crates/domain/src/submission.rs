@@ -62,6 +62,8 @@ pub struct Submission {
     pub priority: i32,
     /// The caller's labels.
     pub labels: BTreeMap<String, String>,
+    /// How long the record is kept after the end, in seconds.
+    pub ttl_seconds: u32,
     /// SHA-256 of the canonical request, in lowercase hex: tells a replay from another request,
     /// and our own Job from a stranger's of the same name.
     pub digest: String,

@@ -75,6 +75,26 @@ pub enum Observation {
     },
     /// The clock that runs now has run out, and the cluster has just been asked.
     DeadlinePassed,
+    /// Its caller wants it ended.
+    CancelRequested,
+    /// It is canceled, and this is what that waits for.
+    Canceling {
+        /// In words.
+        message: String,
+    },
+    /// It was decided to delete its Job since it is canceled, and its log was read; the request goes out after
+    /// this is stored.
+    Stopping,
+    /// It is canceled, and surely nothing of it runs or ever will: no Job, no pod, nobody who still creates them.
+    Stopped {
+        /// How its container ended, where that was seen.
+        end: Option<ContainerEnd>,
+    },
+    /// It is canceled, and its pod could not be confirmed gone in time.
+    StopUnconfirmed {
+        /// What was seen last.
+        message: String,
+    },
 }
 
 /// The next generation of the execution, or none where the observation changes nothing.
@@ -92,8 +112,11 @@ pub fn transition(
             next.dispatched_at = Some(now.max(execution.created_at));
             next.waiting = Some(waiting(WaitingKind::Starting, "its Job is being created"));
         }
+        // What is canceled does not go back into the queue: whoever cancels it finds out that there is no Job.
         Observation::Postponed(why)
-            if execution.job_uid.is_none() && execution.status == Status::Queued =>
+            if execution.job_uid.is_none()
+                && execution.status == Status::Queued
+                && execution.cancel_requested_at.is_none() =>
         {
             next.dispatched_at = None;
             next.waiting = Some(why.clone());
@@ -102,7 +125,9 @@ pub fn transition(
             next.job_uid = Some(uid.clone());
             next.dispatched_at.get_or_insert(now);
         }
-        Observation::Waiting(why) if execution.status == Status::Queued => {
+        Observation::Waiting(why)
+            if execution.status == Status::Queued && execution.cancel_requested_at.is_none() =>
+        {
             next.waiting = Some(why.clone());
         }
         Observation::Started { at } if execution.status == Status::Queued => {
@@ -113,7 +138,13 @@ pub fn transition(
         {
             finish(&mut next, ending(*reason, message.clone()), now, now);
         }
-        Observation::Ended(end) => ended(&mut next, end, now),
+        Observation::Ended(end) if is_by_itself(execution, end) => ended(&mut next, end, now),
+        // From here on its Job goes by our own doing, so that its going says nothing.
+        Observation::PodFailed { .. } | Observation::JobGone { .. }
+            if execution.stopping_since.is_some() =>
+        {
+            return None;
+        }
         Observation::PodFailed { reason, message } => {
             finish(&mut next, ending(*reason, message.clone()), now, now);
         }
@@ -132,13 +163,79 @@ pub fn transition(
             }
             finish(&mut next, timed_out(execution, clock), now, now);
         }
-        _ => return None,
+        _ => cancel(&mut next, observation, now)?,
     }
     if next == *execution {
         return None;
     }
     next.generation += 1;
     Some(next)
+}
+
+/// The steps of a cancel; none for every other observation.
+fn cancel(next: &mut Execution, observation: &Observation, now: Timestamp) -> Option<()> {
+    let is_canceled = next.cancel_requested_at.is_some();
+    match observation {
+        Observation::CancelRequested if !is_canceled => {
+            next.cancel_requested_at = Some(now.max(next.created_at));
+            if next.dispatched_at.is_none() {
+                let ending = canceled(next, None);
+                finish(next, ending, now, now);
+            } else {
+                next.waiting = Some(waiting(WaitingKind::Canceling, "it is being canceled"));
+            }
+        }
+        Observation::Canceling { message } if is_canceled => {
+            next.waiting = Some(waiting(WaitingKind::Canceling, message));
+        }
+        Observation::Stopping if is_canceled && next.stopping_since.is_none() => {
+            next.stopping_since = Some(now);
+            next.waiting = Some(waiting(WaitingKind::Canceling, "its pod is being ended"));
+        }
+        Observation::Stopped { end } if is_canceled => {
+            let at = end.as_ref().and_then(|end| end.finished_at);
+            let at = at.map_or(now, |at| within_its_second(at, now));
+            let ending = canceled(next, end.as_ref());
+            finish(next, ending, at, now);
+        }
+        Observation::StopUnconfirmed { message } if is_canceled => {
+            finish(next, ending(Reason::NodeLost, message.clone()), now, now);
+        }
+        _ => return None,
+    }
+    Some(())
+}
+
+/// Exit codes of a process that was ended by SIGTERM or SIGKILL: what a deletion sends.
+const EXIT_CODES_OF_A_DELETION: [i32; 2] = [143, 137];
+
+/// Whether the container came to that end by itself. Once its Job's deletion is decided, only an end that surely was
+/// before counts as such: a script that catches SIGTERM may end with any code, and is canceled all the same.
+fn is_by_itself(execution: &Execution, end: &ContainerEnd) -> bool {
+    let Some(since) = execution.stopping_since else {
+        return true;
+    };
+    let by_deletion = EXIT_CODES_OF_A_DELETION.contains(&end.exit_code) && !end.out_of_memory;
+    // By the end of the second that Kubernetes names.
+    let latest = end
+        .finished_at
+        .map(|at| within_its_second(at, Timestamp::MAX));
+    !by_deletion && latest.is_some_and(|latest| latest < since)
+}
+
+fn canceled(execution: &Execution, end: Option<&ContainerEnd>) -> Ending {
+    let message = if execution.dispatched_at.is_none() {
+        "the caller canceled it while it was in the queue"
+    } else if execution.started_at.is_none() && end.is_none() {
+        "the caller canceled it before its container was seen running; nothing of it is left"
+    } else {
+        "the caller canceled it; its pod is confirmed gone"
+    };
+    Ending {
+        exit_code: end.map(|end| end.exit_code),
+        signal: end.and_then(signal),
+        ..ending(Reason::CanceledByCaller, message.to_owned())
+    }
 }
 
 /// A waiting reason in our own words.
@@ -173,7 +270,9 @@ fn start(next: &mut Execution, at: Timestamp, now: Timestamp) {
     let dispatched = *next.dispatched_at.get_or_insert(at.max(next.created_at));
     next.status = Status::Running;
     next.started_at = Some(within_its_second(at, now).max(dispatched));
-    next.waiting = None;
+    if next.cancel_requested_at.is_none() {
+        next.waiting = None;
+    }
 }
 
 fn finish(next: &mut Execution, ending: Ending, at: Timestamp, now: Timestamp) {
@@ -201,11 +300,16 @@ fn ended(next: &mut Execution, end: &ContainerEnd, now: Timestamp) {
 /// The highest number of the standard signals (signal(7)): SIGSYS.
 const LAST_STANDARD_SIGNAL: i32 = 31;
 
-fn container_ending(end: &ContainerEnd) -> Ending {
+/// The signal that ended the container, as the runtime says or the exit code tells.
+fn signal(end: &ContainerEnd) -> Option<i32> {
     let by_code = (129..=128 + LAST_STANDARD_SIGNAL)
         .contains(&end.exit_code)
         .then(|| end.exit_code - 128);
-    let signal = end.signal.filter(|s| *s != 0).or(by_code);
+    end.signal.filter(|s| *s != 0).or(by_code)
+}
+
+fn container_ending(end: &ContainerEnd) -> Ending {
+    let signal = signal(end);
     let said = if end.message.is_empty() {
         String::new()
     } else {

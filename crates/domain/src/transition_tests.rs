@@ -20,6 +20,8 @@ fn queued() -> Execution {
         dispatched_at: None,
         job_uid: None,
         started_at: None,
+        cancel_requested_at: None,
+        stopping_since: None,
         finished_at: None,
         ending: None,
         waiting: None,
@@ -32,6 +34,7 @@ fn queued() -> Execution {
         timeouts: Timeouts::default(),
         priority: 0,
         labels: BTreeMap::new(),
+        ttl_seconds: 60,
         log: None,
     }
 }
@@ -61,6 +64,14 @@ fn running() -> Execution {
     next(&known, Observation::Started { at: at(3) }, 3)
 }
 
+fn canceling() -> Execution {
+    next(&running(), Observation::CancelRequested, 5)
+}
+
+fn stopping() -> Execution {
+    next(&canceling(), Observation::Stopping, 6)
+}
+
 fn observations() -> Vec<Observation> {
     let why = waiting(WaitingKind::Image, "no such image");
     vec![
@@ -86,6 +97,15 @@ fn observations() -> Vec<Observation> {
             message: "gone".into(),
         },
         Observation::DeadlinePassed,
+        Observation::CancelRequested,
+        Observation::Canceling {
+            message: "because".into(),
+        },
+        Observation::Stopping,
+        Observation::Stopped { end: None },
+        Observation::StopUnconfirmed {
+            message: "no word".into(),
+        },
     ]
 }
 
@@ -104,7 +124,7 @@ fn finished_absorbs_everything() {
 #[test]
 fn status_only_moves_forward_and_each_change_counts_one_generation() {
     // Every walk of three observations from every state, a million seconds on, so that deadlines pass too.
-    let mut states = vec![queued(), dispatched(), running()];
+    let mut states = vec![queued(), dispatched(), running(), canceling(), stopping()];
     for _ in 0..3 {
         let mut reached = Vec::new();
         for state in &states {
@@ -119,6 +139,17 @@ fn status_only_moves_forward_and_each_change_counts_one_generation() {
                     after.finished_at.is_some(),
                     after.status == Status::Finished
                 );
+                for (before, after) in [
+                    (state.cancel_requested_at, after.cancel_requested_at),
+                    (state.stopping_since, after.stopping_since),
+                ] {
+                    assert!(before.is_none() || before == after);
+                }
+                if let Some(ending) = &after.ending
+                    && ending.outcome() == Outcome::Canceled
+                {
+                    assert!(after.cancel_requested_at.is_some(), "nobody asked for it");
+                }
                 assert!(state.job_uid.is_none() || after.job_uid == state.job_uid);
                 if let (Some(d), Some(s)) = (after.dispatched_at, after.started_at) {
                     assert!(d <= s);
@@ -132,6 +163,15 @@ fn status_only_moves_forward_and_each_change_counts_one_generation() {
         states = reached;
     }
     assert!(states.len() > 50, "the walk went somewhere");
+}
+
+#[test]
+fn every_observation_leads_somewhere_from_some_state() {
+    let states = [queued(), dispatched(), running(), canceling(), stopping()];
+    for observation in observations() {
+        let leads = |state| transition(state, &observation, at(1_000_000)).is_some();
+        assert!(states.iter().any(leads), "{observation:?}");
+    }
 }
 
 #[test]
@@ -287,4 +327,100 @@ fn names_are_read_back() {
     }
     assert_eq!(Status::from_name("RUNNING"), Some(Status::Running));
     assert_eq!(Outcome::from_name("nonsense"), None);
+}
+
+#[test]
+fn a_cancel_in_the_queue_ends_it_at_once() {
+    let canceled = next(&queued(), Observation::CancelRequested, 2);
+    let ending = canceled.ending.expect("an ending");
+    assert_eq!(ending.reason, Reason::CanceledByCaller);
+    assert_eq!(canceled.finished_at, Some(at(2)));
+}
+
+#[test]
+fn a_cancel_later_has_no_clock_and_does_not_go_back_to_the_queue() {
+    let asked = next(&dispatched(), Observation::CancelRequested, 2);
+    assert_eq!((asked.status, asked.deadline()), (Status::Queued, None));
+    let why = waiting(WaitingKind::Quota, "exceeded quota");
+    for ignored in [
+        Observation::CancelRequested,
+        Observation::DeadlinePassed,
+        Observation::Postponed(why.clone()),
+        Observation::Waiting(why),
+    ] {
+        assert_eq!(transition(&asked, &ignored, at(1_000_000)), None);
+    }
+    let started = next(&asked, Observation::Started { at: at(3) }, 3);
+    let waits = started.waiting.expect("it says that it is canceled");
+    assert_eq!(waits.kind, WaitingKind::Canceling);
+    let ending = next(&asked, Observation::Stopped { end: None }, 4).ending;
+    assert_eq!(ending.expect("ending").reason, Reason::CanceledByCaller);
+}
+
+#[test]
+fn an_end_before_the_deletion_is_the_scripts_own() {
+    // The deletion is decided in second 6; the ends are dated in whole seconds.
+    for (code, second, by_itself) in [
+        (0, 5, true),
+        (42, 5, true),
+        (0, 6, false),
+        (0, 9, false),
+        (143, 5, false),
+        (137, 5, false),
+        (137, 9, false),
+    ] {
+        let end = ContainerEnd {
+            finished_at: Some(at(second)),
+            ..end(code)
+        };
+        let own = transition(&stopping(), &Observation::Ended(end.clone()), at(10));
+        assert_eq!(own.is_some(), by_itself, "{code} in second {second}");
+        let before = next(&canceling(), Observation::Ended(end.clone()), 10);
+        let reason = before.ending.expect("an ending").reason;
+        assert_ne!(reason, Reason::CanceledByCaller);
+        let end = Some(end);
+        let canceled = next(&stopping(), Observation::Stopped { end }, 10);
+        let ending = canceled.ending.expect("an ending");
+        assert_eq!(
+            (ending.reason, ending.exit_code),
+            (Reason::CanceledByCaller, Some(code))
+        );
+    }
+    let oom = ContainerEnd {
+        out_of_memory: true,
+        ..end(137)
+    };
+    assert!(transition(&stopping(), &Observation::Ended(oom), at(10)).is_some());
+}
+
+#[test]
+fn the_going_of_a_job_that_we_delete_says_nothing() {
+    let message = "gone".to_owned();
+    for observation in [
+        Observation::JobGone {
+            message: message.clone(),
+        },
+        Observation::PodFailed {
+            reason: Reason::Evicted,
+            message: message.clone(),
+        },
+    ] {
+        assert_eq!(transition(&stopping(), &observation, at(10)), None);
+        assert!(transition(&canceling(), &observation, at(10)).is_some());
+    }
+    let lost = next(&stopping(), Observation::StopUnconfirmed { message }, 10);
+    assert_eq!(lost.ending.expect("an ending").reason, Reason::NodeLost);
+}
+
+#[test]
+fn a_record_expires_after_its_end() {
+    assert_eq!(queued().expires_at(), None);
+    let finished = next(&running(), Observation::Ended(end(0)), 5);
+    let after = finished.expires_at().expect("it ended");
+    assert_eq!(
+        after
+            .duration_since(finished.finished_at.expect("ended"))
+            .as_secs(),
+        60
+    );
 }

@@ -102,6 +102,13 @@ impl<P: Platform> Reply<P> {
         }
     }
 
+    /// No body, and nothing said about one.
+    pub fn empty(status: StatusCode) -> Self {
+        let mut response = Response::new(Bytes::new());
+        *response.status_mut() = status;
+        Self::of(response)
+    }
+
     /// Plain text.
     pub fn text(status: StatusCode, text: impl Into<Bytes>) -> Self {
         let mut response = Response::new(text.into());
@@ -140,7 +147,7 @@ impl<P: Platform> Reply<P> {
         if head {
             *self.response.body_mut() = Body::Full(Bytes::new());
         } else if let Body::Full(bytes) = self.response.body()
-            && status != StatusCode::NOT_MODIFIED
+            && !matches!(status, StatusCode::NOT_MODIFIED | StatusCode::NO_CONTENT)
         {
             let length = HeaderValue::from(bytes.len());
             self.response.headers_mut().insert(CONTENT_LENGTH, length);

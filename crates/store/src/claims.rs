@@ -141,8 +141,8 @@ impl<S: Sql> ExecutionStore<S> {
             .statement()
     }
 
-    /// Takes executions that are dispatched and unfinished, whose Job's uid is not known, and whose
-    /// claim has run out: somebody went away between storing the dispatch and storing the uid. They
+    /// Takes executions that are dispatched, unfinished and not canceled, whose Job's uid is not known, and
+    /// whose claim has run out: somebody went away between storing the dispatch and storing the uid. They
     /// are claimed for the caller until `claim_until`, which does not change the generation. The
     /// longest unclaimed first; at most `limit` and [`MAX_CLAIMS`].
     pub async fn claim_unconfirmed(
@@ -229,10 +229,10 @@ fn in_order(
 }
 
 impl Builder {
-    /// Dispatched, unfinished, without a known Job, and claimed by nobody at that time.
+    /// Dispatched, unfinished, not canceled, without a known Job, and claimed by nobody at that time.
     fn unclaimed(self, now: Timestamp) -> Self {
         self.text(DISPATCHED)
-            .text(" AND job_uid IS NULL AND claim_until <= ")
+            .text(" AND job_uid IS NULL AND cancel_requested_at IS NULL AND claim_until <= ")
             .bind(micros(now))
     }
 

@@ -293,7 +293,16 @@ impl<S: Sql> ExecutionStore<S> {
     /// As [`update`](Self::update) for a finished execution, and stores its log in the same
     /// transaction. The sizes in the execution are those of `log`, whatever `next.log` says.
     pub async fn finish(&self, next: &Execution, log: &StoredLog) -> Result<Written, StoreError> {
-        debug_assert_eq!(next.status, Status::Finished, "only the end has a log");
+        debug_assert_eq!(next.status, Status::Finished, "it ends with this");
+        self.update_with_log(next, log).await
+    }
+
+    /// Stores the next generation and its log, over one that was stored before.
+    pub(crate) async fn update_with_log(
+        &self,
+        next: &Execution,
+        log: &StoredLog,
+    ) -> Result<Written, StoreError> {
         let next = Execution {
             log: Some(log.summary()),
             ..next.clone()
@@ -306,14 +315,17 @@ impl<S: Sql> ExecutionStore<S> {
                 .bind(log.head.clone())
                 .text(", ")
                 .bind(log.tail.clone())
-                .text(")")
+                .text(
+                    ") ON CONFLICT (execution_id) \
+                     DO UPDATE SET head = excluded.head, tail = excluded.tail",
+                )
                 .statement(),
         ];
         let updated = self.transaction(&statements).await?.is_some();
         self.written(next.id, updated).await
     }
 
-    /// The kept log of a finished execution.
+    /// The kept log of an execution that is finished, or whose Job's deletion is decided.
     pub async fn log(&self, id: ExecutionId) -> Result<Option<StoredLog>, StoreError> {
         let statement = self
             .build(
@@ -336,7 +348,7 @@ impl<S: Sql> ExecutionStore<S> {
         }))
     }
 
-    fn set(&self, next: &Execution) -> Builder {
+    pub(crate) fn set(&self, next: &Execution) -> Builder {
         let unconfirmed = next.is_dispatched() && next.job_uid.is_none();
         self.build("UPDATE executions SET ")
             .commas(changing_columns(next), |b, (name, value)| {
@@ -346,7 +358,11 @@ impl<S: Sql> ExecutionStore<S> {
     }
 
     /// Only when nothing was written, a look at why.
-    async fn written(&self, id: ExecutionId, updated: bool) -> Result<Written, StoreError> {
+    pub(crate) async fn written(
+        &self,
+        id: ExecutionId,
+        updated: bool,
+    ) -> Result<Written, StoreError> {
         if updated {
             return Ok(Written::Updated);
         }
@@ -365,7 +381,7 @@ impl<S: Sql> ExecutionStore<S> {
 
 impl Builder {
     /// The condition of a compare-and-set. What is finished stays as it is, whatever its generation.
-    fn if_generation(self, next: &Execution) -> Self {
+    pub(crate) fn if_generation(self, next: &Execution) -> Self {
         let before = next.generation.saturating_sub(1);
         self.text(" WHERE id = ")
             .bind(next.id.to_string())

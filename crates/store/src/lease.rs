@@ -115,6 +115,20 @@ impl<S: Sql> ExecutionStore<S> {
             .transpose()
     }
 
+    /// A small fact that never changes: stores this value if there is none yet, and gives what is stored then.
+    pub async fn settle_state(&self, key: &str, value: &str) -> Result<String, StoreError> {
+        let statement = self
+            .build("INSERT INTO state (name, value) VALUES (")
+            .bind(key)
+            .text(", ")
+            .bind(value)
+            .text(") ON CONFLICT (name) DO NOTHING")
+            .statement();
+        self.query(statement).await?;
+        let settled = self.get_state(key).await?;
+        Ok(settled.unwrap_or_else(|| value.to_owned()))
+    }
+
     /// Stores a small fact, over the one before.
     pub async fn set_state(&self, key: &str, value: &str) -> Result<(), StoreError> {
         let statement = self

@@ -7,8 +7,10 @@
 //! [`Sql::transaction`], which awaits nothing between `BEGIN` and `COMMIT`, so no other task's
 //! statement can get into it.
 
+mod cancels;
 mod claims;
 mod executions;
+mod forget;
 mod lease;
 mod list;
 mod migrate;
@@ -20,6 +22,7 @@ pub mod testing;
 
 pub use claims::{MAX_CLAIMS, MAX_ROWS};
 pub use executions::{Inserted, MAX_QUEUE_POSITION, StoredLog, Written};
+pub use forget::MAX_FORGOTTEN;
 pub use lease::{Lease, LeaseRow};
 pub use list::{Cursor, Filter, Page};
 pub use sql::{Dialect, Rows, Sql, SqlError, Statement, Value};

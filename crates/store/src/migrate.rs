@@ -13,7 +13,7 @@ struct Migration {
     text: &'static str,
 }
 
-const SQLITE: [Migration; 2] = [
+const SQLITE: [Migration; 3] = [
     Migration {
         version: 1,
         name: "executions",
@@ -23,6 +23,11 @@ const SQLITE: [Migration; 2] = [
         version: 2,
         name: "priority",
         text: include_str!("../migrations/sqlite/0002_priority.sql"),
+    },
+    Migration {
+        version: 3,
+        name: "cancel and expiry",
+        text: include_str!("../migrations/sqlite/0003_cancel_and_expiry.sql"),
     },
 ];
 

@@ -30,6 +30,9 @@ struct Body {
     #[serde(default, skip_serializing_if = "is_zero")]
     priority: i32,
     labels: BTreeMap<String, String>,
+    /// Absent in what was accepted before it could be said.
+    #[serde(default = "first_ttl_seconds")]
+    ttl_seconds: u32,
     digest: String,
 }
 
@@ -47,6 +50,11 @@ fn is_zero(number: &i32) -> bool {
     *number == 0
 }
 
+/// What the migration that brought the column has set.
+const fn first_ttl_seconds() -> u32 {
+    2_592_000
+}
+
 /// The JSON of a submission.
 pub(crate) fn encode(submission: &Submission) -> String {
     let Submission {
@@ -60,6 +68,7 @@ pub(crate) fn encode(submission: &Submission) -> String {
         timeouts,
         priority,
         labels,
+        ttl_seconds,
         digest,
     } = submission.clone();
     let Timeouts {
@@ -92,6 +101,7 @@ pub(crate) fn encode(submission: &Submission) -> String {
         },
         priority,
         labels,
+        ttl_seconds,
         digest,
     };
     // Strings, numbers and maps by string always are JSON.
@@ -144,6 +154,7 @@ pub(crate) fn decode(id: &str, text: &str) -> Result<Submission, StoreError> {
         },
         priority: body.priority,
         labels: body.labels,
+        ttl_seconds: body.ttl_seconds,
         digest: body.digest,
     })
 }

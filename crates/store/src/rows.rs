@@ -15,7 +15,8 @@ use crate::{StoreError, payload};
 pub(crate) const COLUMNS: &str = "id, generation, status, created_at, dispatched_at, job_uid, \
      started_at, finished_at, outcome, reason, message, exit_code, signal, waiting_kind, \
      waiting_message, image, cpu, memory, ephemeral_storage, queue_seconds, start_seconds, \
-     run_seconds, grace_seconds, rank, labels, log_bytes, log_lost_bytes, log_complete";
+     run_seconds, grace_seconds, rank, labels, log_bytes, log_lost_bytes, log_complete, \
+     cancel_requested_at, stopping_since, ttl_seconds";
 
 /// A column's name and the value to write into it.
 pub(crate) type Column = (&'static str, Value);
@@ -73,6 +74,7 @@ pub(crate) fn fixed_columns(execution: &Execution) -> Vec<Column> {
         ("grace_seconds", grace_seconds.into()),
         ("rank", rank(execution).into()),
         ("labels", labels_text(&execution.labels).into()),
+        ("ttl_seconds", execution.ttl_seconds.into()),
     ]
 }
 
@@ -109,6 +111,11 @@ pub(crate) fn changing_columns(execution: &Execution) -> Vec<Column> {
         ("log_lost_bytes", log.map(|l| count(l.lost_bytes)).into()),
         ("log_complete", log.map(|l| l.complete).into()),
         ("deadline_at", optional_micros(deadline)),
+        (
+            "cancel_requested_at",
+            optional_micros(execution.cancel_requested_at),
+        ),
+        ("stopping_since", optional_micros(execution.stopping_since)),
     ]
 }
 
@@ -272,6 +279,9 @@ impl Reader {
             priority: self.priority()?,
             labels: self.labels()?,
             log: self.log_summary()?,
+            cancel_requested_at: self.optional_time("cancel_requested_at")?,
+            stopping_since: self.optional_time("stopping_since")?,
+            ttl_seconds: self.number("ttl_seconds")?,
         })
     }
 

@@ -3,6 +3,7 @@
 mod crashes;
 mod dispatch;
 mod endings;
+mod forgetting;
 mod support;
 mod ticks;
 mod timeouts;

@@ -1,6 +1,6 @@
-//! `/executions/{id}`: one execution, now or when it is finished.
+//! `/executions/{id}`: one execution, now or when it is finished; and forgetting it.
 
-use app::{App, Platform};
+use app::{App, Forgotten, Platform};
 use http::StatusCode;
 use http::header::ETAG;
 use http::request::Parts;
@@ -8,6 +8,7 @@ use http::request::Parts;
 use super::wait::Wait;
 use crate::answer::{Answer, Reply};
 use crate::headers;
+use crate::problem::{Kind, Problem};
 use crate::query::Query;
 use crate::wire::{ExecutionJson, entity_tag};
 
@@ -25,11 +26,27 @@ pub async fn get<P: Platform>(app: &App<P>, parts: &Parts, id: &str) -> Answer<P
     let view = view.ok_or_else(|| super::no_such(id))?;
     let tag = entity_tag(&view);
     let reply = if headers::none_match(&parts.headers, &tag) {
-        let mut reply = Reply::text(StatusCode::NOT_MODIFIED, "");
-        reply.response.headers_mut().clear();
-        reply
+        Reply::empty(StatusCode::NOT_MODIFIED)
     } else {
         Reply::json(StatusCode::OK, &ExecutionJson::of(&view))
     };
     Ok(Wait::applied(wait, reply.header_text(ETAG, &tag)))
+}
+
+/// `DELETE /executions/{id}`.
+pub async fn delete<P: Platform>(app: &App<P>, parts: &Parts, id: &str) -> Answer<P> {
+    let id = super::id(id)?;
+    Query::parse(parts.uri.query(), &[], &[])?.finish()?;
+    app.migrate().await?;
+    match app.forget(id).await? {
+        Forgotten::Gone => Ok(Reply::empty(StatusCode::NO_CONTENT)),
+        Forgotten::Unknown => Err(super::no_such(id).into()),
+        Forgotten::Unfinished => {
+            let detail = format!(
+                "The execution {id} is not finished: only finished ones can be deleted. \
+                 POST /executions/{id}/cancel ends it."
+            );
+            Err(Problem::new(Kind::NotFinished, detail).into())
+        }
+    }
 }

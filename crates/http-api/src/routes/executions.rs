@@ -71,6 +71,7 @@ fn rules<P: Platform>(app: &App<P>) -> Rules<'_> {
             memory: config.max_memory.clone(),
             ephemeral_storage: Some(config.max_ephemeral_storage.clone()),
         },
+        ttl_seconds: config.ttl_seconds,
     }
 }
 

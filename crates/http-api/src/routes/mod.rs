@@ -84,10 +84,10 @@ pub async fn answer<P: Platform, B: BodyReader>(
         }
         Route::Executions => Err(not_allowed(parts, "GET, HEAD, POST").into()),
         Route::Execution(id) if get => execution::get(app, parts, id).await,
-        Route::Execution(_) if parts.method == Method::DELETE => {
-            Err(Problem::not_implemented("DELETE /executions/{id}").into())
+        Route::Execution(id) if parts.method == Method::DELETE => {
+            execution::delete(app, parts, id).await
         }
-        Route::Execution(_) => Err(not_allowed(parts, "GET, HEAD").into()),
+        Route::Execution(_) => Err(not_allowed(parts, "GET, HEAD, DELETE").into()),
         Route::Logs(id) if get => logs::get(app, parts, id).await,
         Route::Health if get => Ok(health::alive()),
         Route::Ready if get => Ok(health::ready(app).await),

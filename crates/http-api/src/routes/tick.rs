@@ -20,6 +20,7 @@ struct TickJson<'a> {
     holder: Option<&'a str>,
     dispatched: u32,
     finished: u32,
+    forgotten: u32,
     listed: bool,
     failures: u32,
 }
@@ -31,6 +32,7 @@ impl<'a> From<&'a TickReport> for TickJson<'a> {
             holder: report.holder.as_deref(),
             dispatched: report.dispatched,
             finished: report.finished,
+            forgotten: report.forgotten,
             listed: report.listed,
             failures: report.failures,
         }

@@ -7,6 +7,7 @@ mod reader;
 mod resources;
 mod text;
 
+use app::MAX_TTL_SECONDS;
 use domain::{Resources, Submission, Timeouts};
 use serde_json::Value;
 
@@ -25,6 +26,8 @@ pub struct Rules<'a> {
     pub allowed_images: &'a [String],
     /// The most that one execution may ask for.
     pub max_resources: Resources,
+    /// How long the record is kept after the end when the request does not say.
+    pub ttl_seconds: u32,
 }
 
 /// The fields of a request.
@@ -39,10 +42,11 @@ const FIELDS: &[&str] = &[
     "timeouts",
     "priority",
     "labels",
+    "ttlSeconds",
 ];
 
 /// Fields of the contract that this version does not have.
-const LATER_FIELDS: &[&str] = &["secretEnv", "retry", "webhook", "ttlSeconds"];
+const LATER_FIELDS: &[&str] = &["secretEnv", "retry", "webhook"];
 
 /// Names that people put into the body, and where they belong.
 const ELSEWHERE: &[(&str, &str)] = &[
@@ -88,6 +92,7 @@ pub fn parse_submission(body: Value, rules: &Rules<'_>) -> Result<Submission, Ve
         timeouts: timeouts(&mut object, &mut reader),
         priority: priority(&mut object, &mut reader),
         labels: text::labels(&mut object, &mut reader),
+        ttl_seconds: ttl_seconds(&mut object, rules, &mut reader),
         digest,
     };
     let errors = reader.into_errors();
@@ -151,4 +156,18 @@ fn priority(object: &mut Object, reader: &mut Reader) -> i32 {
         reader.add(object.pointer("priority"), detail);
         0
     })
+}
+
+fn ttl_seconds(object: &mut Object, rules: &Rules<'_>, reader: &mut Reader) -> u32 {
+    let Some(value) = object.take("ttlSeconds") else {
+        return rules.ttl_seconds;
+    };
+    let seconds = value.as_u64().and_then(|n| u32::try_from(n).ok());
+    seconds
+        .filter(|seconds| *seconds <= MAX_TTL_SECONDS)
+        .unwrap_or_else(|| {
+            let detail = format!("must be a whole number of seconds from 0 to {MAX_TTL_SECONDS}");
+            reader.add(object.pointer("ttlSeconds"), detail);
+            rules.ttl_seconds
+        })
 }

@@ -27,7 +27,8 @@ fn every_member_of_a_finished_one_is_told() {
         json!({
             "id": id, "status": "FINISHED", "outcome": "FAILED", "createdAt": time, "reason": "Signaled",
             "fault": "script", "retryable": false, "message": execution["message"], "exitCode": 137, "signal": 9,
-            "waitingFor": null, "queuePosition": null, "dispatchedAt": time, "startedAt": time, "finishedAt": time,
+            "waitingFor": null, "queuePosition": null, "dispatchedAt": time, "startedAt": time, "cancelRequestedAt": null, "finishedAt": time,
+            "expiresAt": "2026-01-31T13:00:00.000042Z",
             "durations": {"queueSeconds": 0.0, "startSeconds": 0.0, "runSeconds": 0.0},
             "attempts": [{
                 "number": 1, "dispatchedAt": time, "startedAt": time, "finishedAt": time, "outcome": "FAILED",
@@ -146,4 +147,29 @@ fn upper_case_ids_are_ids() {
     let id = service.accept(SCRIPT);
     let answer = service.get(&format!("/executions/{}", id.to_uppercase()));
     assert_eq!(answer.json()["id"], id.as_str());
+}
+
+#[test]
+fn only_a_finished_one_can_be_deleted_and_then_its_key_is_free() {
+    let service = Service::default();
+    let post = || service.send("POST", "/executions", &[("idempotency-key", "k")], SCRIPT);
+    let id = post().json()["id"].as_str().expect("an id").to_owned();
+    let uri = format!("/executions/{id}");
+    let delete = || service.send("DELETE", &uri, &[], "");
+    delete().is_problem(409, "not-finished", "cancel");
+    assert_eq!(service.get(&uri).status, 200);
+    service.finish(&id, 0, StoredLog::default());
+    let gone = delete();
+    assert_eq!((gone.status, gone.bytes.len()), (204, 0));
+    assert_eq!(
+        (gone.header("content-length"), gone.header("content-type")),
+        (None, None)
+    );
+    for uri in [&uri, &format!("{uri}/logs")] {
+        service.get(uri).is_problem(404, "not-found", &id);
+    }
+    delete().is_problem(404, "not-found", &id);
+    let again = post();
+    assert_eq!(again.status, 201);
+    assert_ne!(again.json()["id"], id.as_str());
 }

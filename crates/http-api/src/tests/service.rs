@@ -211,6 +211,7 @@ impl Service {
                 "max_memory" => "8Gi",
                 "max_ephemeral_storage" => "16Gi",
                 "max_running" => "2",
+                "ttl_seconds" => "3600",
                 "tick_budget_seconds" => "0.2",
                 _ => "",
             };

@@ -18,6 +18,7 @@ pub fn submit(body: Value) -> Result<Submission, Vec<FieldError>> {
             memory: "8Gi".parse().expect("a quantity"),
             ephemeral_storage: Some("16Gi".parse().expect("a quantity")),
         },
+        ttl_seconds: 3600,
     };
     parse_submission(body, &rules)
 }
@@ -436,6 +437,31 @@ fn labels_are_refused() {
 }
 
 #[test]
+fn records_are_kept_as_long_as_asked_for_or_configured() {
+    for (value, seconds) in [
+        (json!(null), 3600),
+        (json!(0), 0),
+        (json!(app::MAX_TTL_SECONDS), app::MAX_TTL_SECONDS),
+    ] {
+        let submission = submit(json!({"script": "true", "ttlSeconds": value})).expect("valid");
+        assert_eq!(submission.ttl_seconds, seconds);
+    }
+    for wrong in [
+        json!(-1),
+        json!(app::MAX_TTL_SECONDS + 1),
+        json!("1"),
+        json!(1.5),
+    ] {
+        check_field(
+            "ttlSeconds",
+            wrong,
+            "/ttlSeconds",
+            "whole number of seconds from 0 to",
+        );
+    }
+}
+
+#[test]
 fn priorities_reach_as_far_up_as_down() {
     for priority in [-MAX_PRIORITY, -1, 0, 1, MAX_PRIORITY] {
         let submission = submit(json!({"script": "true", "priority": priority})).expect("valid");
@@ -480,7 +506,6 @@ fn unknown_fields_are_refused_by_name() {
         ("secretEnv", "not supported yet"),
         ("retry", "not supported yet"),
         ("webhook", "not supported yet"),
-        ("ttlSeconds", "not supported yet"),
     ] {
         check_field(name, json!("x"), &format!("/{name}"), detail);
     }

@@ -4,8 +4,10 @@
     reason = "answers are compared with arrays, some of one element"
 )]
 
+mod cancels;
 mod claims;
 mod executions;
+mod forget;
 mod leases;
 mod lists;
 mod migrations;

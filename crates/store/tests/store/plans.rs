@@ -194,6 +194,16 @@ fn the_reconcilers_statements_cost_what_they_answer() {
     check(&store, &["executions_unconfirmed (claim_until<?)"]);
     ready(store.due(at(1), 5)).expect("it reads");
     check(&store, &["executions_deadline (deadline_at<?)"]);
+    ready(store.claim_cancels(at(1), at(9), 5)).expect("it claims");
+    check(&store, &["executions_canceling (cancel_claim_until<?)"]);
+    ready(store.release_cancel(execution.id)).expect("it writes");
+    ready(store.forget_expired(at(1))).expect("it answers");
+    check(&store, &["executions_expiry (status=? AND <expr><?)"]);
+    assert_eq!(
+        ready(store.forget(execution.id)).expect("it answers"),
+        store::Written::Stale
+    );
+    check(&store, &[]);
     ready(store.unfinished_dispatched(None, 5)).expect("it reads");
     check(&store, &["executions_dispatched (id>?)"]);
     ready(store.acquire_lease("tick", "a", at(0), at(9))).expect("it answers");

@@ -59,6 +59,8 @@ pub fn queued(millis: i64) -> Execution {
         dispatched_at: None,
         job_uid: None,
         started_at: None,
+        cancel_requested_at: None,
+        stopping_since: None,
         finished_at: None,
         ending: None,
         waiting: None,
@@ -67,6 +69,7 @@ pub fn queued(millis: i64) -> Execution {
         timeouts: Timeouts::default(),
         priority: 0,
         labels: BTreeMap::new(),
+        ttl_seconds: 30 * 24 * 3600,
         log: None,
     }
 }
@@ -84,6 +87,7 @@ pub fn submission(execution: &Execution) -> Submission {
         timeouts: execution.timeouts,
         priority: execution.priority,
         labels: execution.labels.clone(),
+        ttl_seconds: execution.ttl_seconds,
         digest: format!("digest of {}", execution.id),
     }
 }

@@ -25,7 +25,6 @@ pub fn cases() -> Vec<Case> {
         ("retry", json!({ "limit": 3 })),
         ("webhook", json!({ "url": "https://example.org/hook" })),
         ("secretEnv", json!({ "A": { "secret": "s", "key": "k" } })),
-        ("ttlSeconds", json!(3600)),
     ];
     for (feature, value) in fields {
         let mut body = json!({ "script": "echo never" });
@@ -41,7 +40,6 @@ pub fn cases() -> Vec<Case> {
     let one = format!("/executions/{NOBODY}");
     let routes = [
         ("POST", format!("{one}/cancel"), "cancel"),
-        ("DELETE", one.clone(), "DELETE"),
         ("POST", "/executions:batch".to_owned(), "batch"),
         ("POST", "/executions?dryRun=true".to_owned(), "dryRun"),
         ("GET", format!("{one}/events"), "events"),

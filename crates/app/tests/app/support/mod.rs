@@ -69,6 +69,7 @@ impl Bench {
                 "max_cpu" => "4".to_owned(),
                 "max_memory" | "max_ephemeral_storage" => "8Gi".to_owned(),
                 "max_running" => self.max_running.to_string(),
+                "ttl_seconds" => "3600".to_owned(),
                 _ => "9.6".to_owned(),
             };
             Some(text)
@@ -212,6 +213,7 @@ pub fn submission() -> Submission {
         timeouts: Timeouts::default(),
         priority: 0,
         labels: BTreeMap::new(),
+        ttl_seconds: 24 * 3600,
         digest: "5891b5b522d5df086d0ff0b110fbd9d21bb4fc7163af34d08286a2e846f6be03".to_owned(),
     }
 }

@@ -1,0 +1,88 @@
+//! Cancels: asked for, taken up by one at a time, and the log that is kept before anything is deleted.
+
+use domain::{Execution, ExecutionId};
+use jiff::Timestamp;
+
+use crate::rows::{COLUMNS, execution, micros, readable};
+use crate::sql::{Builder, Sql};
+use crate::{ExecutionStore, MAX_ROWS, StoreError, StoredLog, Written};
+
+/// Asked for and not carried out yet. The text is that of a partial index.
+const CANCELING: &str = "cancel_requested_at IS NOT NULL AND status <> 'FINISHED'";
+
+impl<S: Sql> ExecutionStore<S> {
+    /// As [`update`](Self::update) for an execution whose cancel is asked for; the caller has until
+    /// `claim_until` to carry it out before [`claim_cancels`](Self::claim_cancels) gives it to another.
+    pub async fn request_cancel(
+        &self,
+        next: &Execution,
+        claim_until: Timestamp,
+    ) -> Result<Written, StoreError> {
+        let statement = self
+            .set(next)
+            .text(", cancel_claim_until = ")
+            .bind(micros(claim_until))
+            .if_generation(next)
+            .statement();
+        let updated = !self.query(statement).await?.rows.is_empty();
+        self.written(next.id, updated).await
+    }
+
+    /// As [`update`](Self::update) for an execution whose Job is going to be deleted, and stores its log up to
+    /// now in the same transaction, with its sizes: after the deletion there may be none to read.
+    pub async fn stop(&self, next: &Execution, log: &StoredLog) -> Result<Written, StoreError> {
+        self.update_with_log(next, log).await
+    }
+
+    /// Takes cancels that nobody works on at `now`, for the caller until `claim_until`; that does not change the
+    /// generation. The longest unclaimed first; at most `limit` and [`MAX_ROWS`].
+    pub async fn claim_cancels(
+        &self,
+        now: Timestamp,
+        claim_until: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<Execution>, StoreError> {
+        // As a rule there is none. A read sees that without waiting for the write lock.
+        let look = self
+            .build("SELECT 1 FROM executions WHERE ")
+            .unclaimed_cancel(now)
+            .text(" LIMIT 1")
+            .statement();
+        if self.query_row(look).await?.is_none() {
+            return Ok(Vec::new());
+        }
+        let statement = self
+            .build("UPDATE executions SET cancel_claim_until = ")
+            .bind(micros(claim_until))
+            .text(" WHERE cancel_claim_until <= ")
+            .bind(micros(now))
+            .text(" AND id IN (SELECT id FROM executions WHERE ")
+            .unclaimed_cancel(now)
+            .text(" ORDER BY cancel_claim_until, id LIMIT ")
+            .bind(limit.min(MAX_ROWS))
+            .text(") RETURNING ")
+            .text(COLUMNS)
+            .statement();
+        readable(self.query(statement).await?.rows.into_iter().map(execution))
+    }
+
+    /// Gives a claimed cancel back that is not at its end yet, to whoever comes next.
+    pub async fn release_cancel(&self, id: ExecutionId) -> Result<(), StoreError> {
+        let statement = self
+            .build("UPDATE executions SET cancel_claim_until = 0 WHERE id = ")
+            .bind(id.to_string())
+            .text(" AND ")
+            .text(CANCELING)
+            .statement();
+        self.query(statement).await?;
+        Ok(())
+    }
+}
+
+impl Builder {
+    fn unclaimed_cancel(self, now: Timestamp) -> Self {
+        self.text(CANCELING)
+            .text(" AND cancel_claim_until <= ")
+            .bind(micros(now))
+    }
+}
