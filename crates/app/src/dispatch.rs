@@ -231,7 +231,7 @@ impl From<KubernetesError> for NotCreated {
 }
 
 /// The reason with which an execution ends whose Job the API server surely will not take, however often it is asked.
-fn verdict(error: &KubernetesError) -> Option<Reason> {
+pub(crate) fn verdict(error: &KubernetesError) -> Option<Reason> {
     match error {
         KubernetesError::Forbidden {
             is_quota: false,
@@ -249,7 +249,8 @@ fn verdict(error: &KubernetesError) -> Option<Reason> {
     }
 }
 
-fn run_spec(execution: &Execution, submission: &Submission) -> RunSpec {
+/// What the Job is made of.
+pub(crate) fn run_spec(execution: &Execution, submission: &Submission) -> RunSpec {
     let t = &execution.timeouts;
     RunSpec {
         id: execution.id.0,

@@ -6,6 +6,7 @@
 mod apply;
 mod config;
 mod dispatch;
+mod dry_run;
 mod error;
 mod forget;
 mod logs;
@@ -18,6 +19,7 @@ mod tick;
 pub mod wire;
 
 pub use config::{Config, ConfigError, MAX_TTL_SECONDS};
+pub use dry_run::Trial;
 pub use error::Error;
 pub use forget::Forgotten;
 pub use logs::{LiveLog, Log, LogOptions};

@@ -21,7 +21,7 @@ impl Serialize for Time {
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ExecutionJson<'a> {
-    id: String,
+    id: Option<String>,
     status: &'static str,
     outcome: Option<&'static str>,
     created_at: Time,
@@ -109,7 +109,7 @@ impl<'a> ExecutionJson<'a> {
             (None, _) => None,
         };
         Self {
-            id: e.id.to_string(),
+            id: Some(e.id.to_string()),
             status: e.status.as_str(),
             outcome: ending.map(|end| end.outcome().as_str()),
             created_at: Time(e.created_at),
@@ -140,6 +140,17 @@ impl<'a> ExecutionJson<'a> {
             timeouts: e.timeouts.into(),
             priority: e.priority,
             log: e.log.map(Into::into),
+        }
+    }
+}
+
+impl<'a> ExecutionJson<'a> {
+    /// The same of what was only tried out: it is nowhere, so it has no id and waits for nothing.
+    pub fn tried(view: &'a View) -> Self {
+        Self {
+            id: None,
+            waiting_for: None,
+            ..Self::of(view)
         }
     }
 }

@@ -93,29 +93,49 @@ pub fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
     }
 }
 
-/// The seconds of `Prefer: wait=N`, cut to the longest wait; other preferences are ignored, as RFC 7240 asks.
-pub fn preferred_wait(headers: &HeaderMap) -> Result<Option<u32>, Problem> {
-    let mut wait = None;
-    for value in headers.get_all(PREFER) {
-        let text = String::from_utf8_lossy(value.as_bytes());
-        for preference in text.split(',') {
-            let token = preference.split(';').next().unwrap_or("");
-            let (name, value) = token.split_once('=').unwrap_or((token, ""));
-            if !name.trim().eq_ignore_ascii_case("wait") || wait.is_some() {
-                continue; // The first of two counts (RFC 7240, section 2).
-            }
-            let digits = value.trim().trim_matches('"');
-            if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
-                let detail =
-                    "The preference `wait` must be a whole number of seconds: Prefer: wait=30.";
-                return Err(Problem::new(Kind::InvalidHeader, detail));
-            }
-            // Digits that are no number are too many of them.
-            let seconds = digits.parse::<u32>().unwrap_or(u32::MAX);
-            wait = Some(seconds.min(MAX_WAIT_SECONDS));
-        }
+/// The seconds of `Prefer: wait=N`, cut to the longest wait. All that is not understood is ignored, malformed waits
+/// too, and of two waits the first counts (RFC 7240, section 2).
+pub fn preferred_wait(headers: &HeaderMap) -> Option<u32> {
+    let mut fields = headers.get_all(PREFER).iter();
+    let wait = fields.find_map(|field| {
+        let text = String::from_utf8_lossy(field.as_bytes());
+        let mut preferences = split_unquoted(&text, ',').into_iter();
+        preferences.find_map(wait_value)
+    })?;
+    let digits = match wait.strip_prefix('"') {
+        Some(rest) => rest.strip_suffix('"')?,
+        None => &wait,
+    };
+    if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
+        return None;
     }
-    Ok(wait)
+    // Digits that are no number are too many of them.
+    let seconds = digits.parse::<u32>().unwrap_or(u32::MAX);
+    Some(seconds.min(MAX_WAIT_SECONDS))
+}
+
+/// The value of this preference, quoted or not, if its name is `wait`. Parameters behind a semicolon are none of it.
+fn wait_value(preference: &str) -> Option<String> {
+    let token = *split_unquoted(preference, ';').first()?;
+    let (name, value) = token.split_once('=').unwrap_or((token, ""));
+    let is_wait = name.trim().eq_ignore_ascii_case("wait");
+    is_wait.then(|| value.trim().to_owned())
+}
+
+/// The parts between the separators that stand in no quoted string (RFC 9110, section 5.6.4).
+fn split_unquoted(text: &str, separator: char) -> Vec<&str> {
+    let (mut quoted, mut escaped) = (false, false);
+    let is_separator = |c: char| {
+        let splits = c == separator && !quoted;
+        match c {
+            _ if escaped => escaped = false,
+            '\\' => escaped = quoted,
+            '"' => quoted = !quoted,
+            _ => {}
+        }
+        splits
+    };
+    text.split(is_separator).collect()
 }
 
 /// Whether `If-None-Match` names that entity tag, by the weak comparison of RFC 9110, section 8.8.3.2.
@@ -146,4 +166,70 @@ pub fn bears(headers: &HeaderMap, token: &str) -> bool {
         .zip(token.iter())
         .fold(0, |difference, (a, b)| difference | (a ^ b));
     scheme.eq_ignore_ascii_case(b"bearer ") && difference == 0
+}
+
+#[cfg(test)]
+mod tests {
+    //! The preference `wait`, in every form that it comes in.
+    use super::*;
+
+    #[track_caller]
+    fn check(fields: &[&str], expected: Option<u32>) {
+        let mut headers = HeaderMap::new();
+        for field in fields {
+            let value = HeaderValue::from_bytes(field.as_bytes()).expect("a value");
+            headers.append(PREFER, value);
+        }
+        assert_eq!(preferred_wait(&headers), expected, "{fields:?}");
+    }
+
+    #[test]
+    fn a_wait_is_found_among_other_preferences() {
+        for field in [
+            "wait=7",
+            "Wait = 7",
+            "wait=\"7\"",
+            "wait=007; x=\"1, wait=9\"",
+            "respond-async, wait=7",
+            ", ,wait=7,",
+            "x=\"a, wait=9\", wait=7",
+            "x=\"a\\\", wait=9\", wait=7",
+            "return=minimal;wait=9, wait=7",
+            "wait=7, wait=8",
+        ] {
+            check(&[field], Some(7));
+        }
+        check(&["respond-async", "wait=7", "wait=8"], Some(7));
+        check(&["wait=0"], Some(0));
+        check(&["wait=61"], Some(MAX_WAIT_SECONDS));
+        check(&["wait=99999999999999999999"], Some(MAX_WAIT_SECONDS));
+    }
+
+    #[test]
+    fn what_is_no_wait_is_ignored() {
+        check(&[], None);
+        for field in [
+            "",
+            "respond-async",
+            "wait",
+            "wait=",
+            "wait=\"\"",
+            "wait=\"7",
+            "wait=7\"",
+            "wait=soon",
+            "wait=-1",
+            "wait=+1",
+            "wait=1.5",
+            "wait=1 s",
+            "waits=7",
+            "x=\"wait=7\"",
+            "x=\"a, wait=7",
+            "x; wait=7",
+            "wait=é",
+            "wait=soon, wait=7",
+        ] {
+            check(&[field], None);
+        }
+        check(&["wait=soon", "wait=7"], None);
+    }
 }

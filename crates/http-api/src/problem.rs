@@ -38,6 +38,8 @@ pub enum Kind {
     UnsupportedMediaType,
     /// The body is well-formed, but cannot be accepted.
     Validation,
+    /// The API server would not take the Job.
+    ClusterRefuses,
     /// A fault of Executor.
     Internal,
     /// A feature of the contract that this version does not have.
@@ -49,7 +51,7 @@ pub enum Kind {
 impl Kind {
     /// Every kind, for the test that holds the documentation to them.
     #[cfg(test)]
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::InvalidJson,
         Self::IncompleteBody,
         Self::InvalidQuery,
@@ -64,6 +66,7 @@ impl Kind {
         Self::BodyTooLarge,
         Self::UnsupportedMediaType,
         Self::Validation,
+        Self::ClusterRefuses,
         Self::Internal,
         Self::NotImplemented,
         Self::Unavailable,
@@ -87,6 +90,7 @@ impl Kind {
             Self::BodyTooLarge => ("body-too-large", "The body is too large", StatusCode::PAYLOAD_TOO_LARGE),
             Self::UnsupportedMediaType => ("unsupported-media-type", "The body must be JSON in UTF-8", StatusCode::UNSUPPORTED_MEDIA_TYPE),
             Self::Validation => ("validation", "The request is not valid", StatusCode::UNPROCESSABLE_ENTITY),
+            Self::ClusterRefuses => ("cluster-refuses", "The cluster would refuse it", StatusCode::UNPROCESSABLE_ENTITY),
             Self::Internal => ("internal", "Internal error", StatusCode::INTERNAL_SERVER_ERROR),
             Self::NotImplemented => ("not-implemented", "Not supported yet", StatusCode::NOT_IMPLEMENTED),
             Self::Unavailable => ("unavailable", "Temporarily unavailable", StatusCode::SERVICE_UNAVAILABLE),

@@ -15,11 +15,9 @@ pub struct Query {
 }
 
 impl Query {
-    /// Reads the part after `?`. Of `known`, those in `repeated` may stand more than once.
-    ///
-    /// # Errors
-    /// Only for what this version does not have; all else comes with [`Query::finish`].
-    pub fn parse(raw: Option<&str>, known: &[&str], repeated: &[&str]) -> Result<Self, Problem> {
+    /// Reads the part after `?`. Of `known`, those in `repeated` may stand more than once. What is wrong comes with
+    /// [`Query::finish`].
+    pub fn parse(raw: Option<&str>, known: &[&str], repeated: &[&str]) -> Self {
         let mut query = Self::default();
         for pair in raw.unwrap_or("").split('&').filter(|pair| !pair.is_empty()) {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
@@ -28,11 +26,7 @@ impl Query {
                 query.add(name, detail);
                 continue;
             };
-            if name == "dryRun" && known.contains(&"dryRun") {
-                if value != "false" {
-                    return Err(Problem::not_implemented("The query parameter `dryRun`"));
-                }
-            } else if !known.contains(&name.as_str()) {
+            if !known.contains(&name.as_str()) {
                 query.add(&name, unknown("query parameter", &name, known));
             } else if !repeated.contains(&name.as_str())
                 && query.pairs.iter().any(|(n, _)| *n == name)
@@ -42,7 +36,7 @@ impl Query {
                 query.pairs.push((name, value));
             }
         }
-        Ok(query)
+        query
     }
 
     /// Notes one error.

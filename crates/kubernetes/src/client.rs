@@ -98,10 +98,19 @@ impl<T: Transport> Client<T> {
     /// # Errors
     /// [`Error::AlreadyExists`] when there is one of that name; see [`Error::is_definite`] for the others.
     pub async fn create_job(&self, job: &Job) -> Result<JobObservation, Error> {
-        let request = self
-            .jobs()?
-            .create(&PostParams::default(), json(job)?)
-            .map_err(bad_input)?;
+        self.post_job(job, &PostParams::default()).await
+    }
+
+    /// Goes through all of a Job's creation, admission and quotas included, and keeps nothing.
+    ///
+    /// # Errors
+    /// As [`create_job`](Self::create_job).
+    pub async fn try_job(&self, job: &Job) -> Result<JobObservation, Error> {
+        self.post_job(job, &dry_run()).await
+    }
+
+    async fn post_job(&self, job: &Job, params: &PostParams) -> Result<JobObservation, Error> {
+        let request = self.jobs()?.create(params, json(job)?).map_err(bad_input)?;
         Ok(self
             .call::<wire::Job>(request, OBJECT_LIMIT_BYTES)
             .await?
@@ -113,9 +122,26 @@ impl<T: Transport> Client<T> {
     /// # Errors
     /// As [`create_job`](Self::create_job).
     pub async fn create_config_map(&self, config_map: &ConfigMap) -> Result<(), Error> {
+        self.post_config_map(config_map, &PostParams::default())
+            .await
+    }
+
+    /// The same, as far as it goes without keeping anything.
+    ///
+    /// # Errors
+    /// As [`create_job`](Self::create_job).
+    pub async fn try_config_map(&self, config_map: &ConfigMap) -> Result<(), Error> {
+        self.post_config_map(config_map, &dry_run()).await
+    }
+
+    async fn post_config_map(
+        &self,
+        config_map: &ConfigMap,
+        params: &PostParams,
+    ) -> Result<(), Error> {
         let config_maps = self.config.objects("api/v1", "configmaps")?;
         let request = config_maps
-            .create(&PostParams::default(), json(config_map)?)
+            .create(params, json(config_map)?)
             .map_err(bad_input)?;
         self.call::<wire::Object>(request, OBJECT_LIMIT_BYTES)
             .await
@@ -399,6 +425,14 @@ impl<T: Transport> Client<T> {
         let retry_after = retry_after(response.headers());
         let bytes = body::beginning(response.body_mut(), REFUSAL_LIMIT_BYTES).await;
         Err(Error::refusal(code.as_u16(), retry_after, &bytes))
+    }
+}
+
+/// The API server's own dry run: all stages of a request but the last, which would store it.
+fn dry_run() -> PostParams {
+    PostParams {
+        dry_run: true,
+        ..PostParams::default()
     }
 }
 

@@ -88,6 +88,23 @@ fn create_config_map() {
 }
 
 #[test]
+fn a_try_keeps_nothing() {
+    let (job, request, timeouts) = sent(201, JOB, async |c| c.try_job(&Job::default()).await);
+    assert_eq!(job.expect("it would be created").uid, "u1");
+    let body = r#"{"apiVersion":"batch/v1","kind":"Job","metadata":{}}"#;
+    let uri = "/apis/batch/v1/namespaces/runs/jobs?dryRun=All";
+    check(&request, "POST", uri, JSON, Some(JSON), body);
+    assert_eq!(timeouts, Timeouts::CALL);
+    let (result, request, _) = sent(201, "{}", async |c| {
+        c.try_config_map(&ConfigMap::default()).await
+    });
+    result.expect("it would be created");
+    let body = r#"{"apiVersion":"v1","kind":"ConfigMap","metadata":{}}"#;
+    let uri = "/api/v1/namespaces/runs/configmaps?dryRun=All";
+    check(&request, "POST", uri, JSON, Some(JSON), body);
+}
+
+#[test]
 fn get_and_unsuspend_job() {
     let (job, request, _) = sent(200, JOB, async |c| c.get_job("x-1").await);
     assert_eq!(job.expect("there").name, "x-1");

@@ -2,6 +2,7 @@
 
 mod crashes;
 mod dispatch;
+mod dry_run;
 mod endings;
 mod forgetting;
 mod support;

@@ -15,8 +15,8 @@ use crate::wire::{ExecutionJson, entity_tag};
 /// `GET /executions/{id}`.
 pub async fn get<P: Platform>(app: &App<P>, parts: &Parts, id: &str) -> Answer<P> {
     let id = super::id(id)?;
-    let mut query = Query::parse(parts.uri.query(), &["wait"], &[])?;
-    let wait = Wait::read(&mut query, &parts.headers)?;
+    let mut query = Query::parse(parts.uri.query(), &["wait"], &[]);
+    let wait = Wait::read(&mut query, &parts.headers);
     query.finish()?;
     app.migrate().await?;
     let view = match wait {
@@ -36,7 +36,7 @@ pub async fn get<P: Platform>(app: &App<P>, parts: &Parts, id: &str) -> Answer<P
 /// `DELETE /executions/{id}`.
 pub async fn delete<P: Platform>(app: &App<P>, parts: &Parts, id: &str) -> Answer<P> {
     let id = super::id(id)?;
-    Query::parse(parts.uri.query(), &[], &[])?.finish()?;
+    Query::parse(parts.uri.query(), &[], &[]).finish()?;
     app.migrate().await?;
     match app.forget(id).await? {
         Forgotten::Gone => Ok(Reply::empty(StatusCode::NO_CONTENT)),

@@ -2,8 +2,8 @@
 
 use std::pin::pin;
 
-use app::{App, Filter, Platform, Submitted, View};
-use domain::{Execution, Outcome, Reason, Resources, Status, Submission};
+use app::{App, Filter, Platform, Submitted, Trial, View};
+use domain::{Execution, Fault, Outcome, Reason, Resources, Status, Submission};
 use futures::future::{self, Either};
 use http::StatusCode;
 use http::header::{HeaderValue, LINK, LOCATION};
@@ -28,8 +28,9 @@ pub async fn create<P: Platform>(
     parts: &Parts,
     body: &mut impl BodyReader,
 ) -> Answer<P> {
-    let mut query = Query::parse(parts.uri.query(), &["wait", "dryRun"], &[])?;
-    let wait = Wait::read(&mut query, &parts.headers)?;
+    let mut query = Query::parse(parts.uri.query(), &["wait", "dryRun"], &[]);
+    let dry_run = query.flag("dryRun");
+    let wait = Wait::read(&mut query, &parts.headers);
     query.finish()?;
     headers::check_content_type(&parts.headers)?;
     let key = headers::idempotency_key(&parts.headers)?;
@@ -38,6 +39,9 @@ pub async fn create<P: Platform>(
     drop(bytes);
     let submission = parse_submission(value, &rules(app))
         .map_err(|errors| Problem::of_errors(Kind::Validation, errors))?;
+    if dry_run {
+        return try_out(app, &submission).await;
+    }
     app.migrate().await?;
     let reply = match app.submit(&submission, key.as_deref()).await? {
         Submitted::New(execution) => accepted(app, execution, submission, wait).await,
@@ -59,6 +63,24 @@ pub async fn create<P: Platform>(
         }
     };
     Ok(Wait::applied(wait, reply))
+}
+
+/// Shows what it would be. Nothing is kept, so there is nothing to wait for and no key to remember.
+async fn try_out<P: Platform>(app: &App<P>, submission: &Submission) -> Answer<P> {
+    match app.try_out(submission).await? {
+        Trial::Fits(execution) => {
+            let view = bare(*execution);
+            Ok(Reply::json(StatusCode::OK, &ExecutionJson::tried(&view)))
+        }
+        Trial::Refused { reason, message } => {
+            let fault = reason.fault().map(Fault::as_str);
+            let problem = Problem::new(Kind::ClusterRefuses, message)
+                .member("reason", json!(reason.as_str()))
+                .member("fault", json!(fault))
+                .member("retryable", json!(reason.retryable()));
+            Err(problem.into())
+        }
+    }
 }
 
 fn rules<P: Platform>(app: &App<P>) -> Rules<'_> {
@@ -146,7 +168,7 @@ const FILTERS: &[&str] = &[
 
 /// `GET /executions`.
 pub async fn list<P: Platform>(app: &App<P>, parts: &Parts) -> Answer<P> {
-    let mut query = Query::parse(parts.uri.query(), FILTERS, &["label"])?;
+    let mut query = Query::parse(parts.uri.query(), FILTERS, &["label"]);
     let filter = filter(&mut query);
     let limit = query.number("limit", 1..=MAX_PAGE_ITEMS);
     let after = query.take("cursor").and_then(|text| {

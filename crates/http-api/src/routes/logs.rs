@@ -26,7 +26,7 @@ pub async fn get<P: Platform>(app: &App<P>, parts: &Parts, id: &str) -> Answer<P
     let id = super::id(id)?;
     refuse_events(parts)?;
     let known = ["tail", "sinceSeconds", "timestamps", "follow"];
-    let mut query = Query::parse(parts.uri.query(), &known, &[])?;
+    let mut query = Query::parse(parts.uri.query(), &known, &[]);
     let options = LogOptions {
         tail_lines: query.number("tail", 0..=MAX_TAIL_LINES),
         since_seconds: query.number("sinceSeconds", 1..=MAX_SINCE_SECONDS),

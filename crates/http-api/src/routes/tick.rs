@@ -49,7 +49,7 @@ pub async fn run<P: Platform>(app: &App<P>, parts: &Parts) -> Answer<P> {
             .header(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         return Err(problem.into());
     }
-    let mut query = Query::parse(parts.uri.query(), &["budgetSeconds"], &[])?;
+    let mut query = Query::parse(parts.uri.query(), &["budgetSeconds"], &[]);
     let asked = query.number("budgetSeconds", 0..=MAX_TICK_SECONDS);
     query.finish()?;
     let budget = match asked {

@@ -8,7 +8,6 @@ use http::HeaderMap;
 use crate::answer::Reply;
 use crate::headers::{PREFERENCE_APPLIED, preferred_wait};
 use crate::limits::MAX_WAIT_SECONDS;
-use crate::problem::Problem;
 use crate::query::Query;
 
 /// A wait that was asked for.
@@ -19,10 +18,10 @@ pub struct Wait {
 
 impl Wait {
     /// Reads the query, then the header; the query counts where both are given.
-    pub fn read(query: &mut Query, headers: &HeaderMap) -> Result<Option<Self>, Problem> {
-        let preferred = preferred_wait(headers)?;
+    pub fn read(query: &mut Query, headers: &HeaderMap) -> Option<Self> {
         let asked = query.number("wait", 0..=MAX_WAIT_SECONDS);
-        Ok(asked.or(preferred).map(|seconds| Self { seconds }))
+        let seconds = asked.or_else(|| preferred_wait(headers))?;
+        Some(Self { seconds })
     }
 
     /// For how long.

@@ -51,7 +51,7 @@ const LATER_FIELDS: &[&str] = &["secretEnv", "retry", "webhook"];
 /// Names that people put into the body, and where they belong.
 const ELSEWHERE: &[(&str, &str)] = &[
     ("wait", "belongs in the query: ?wait=30"),
-    ("dryRun", "belongs in the query, and is not supported yet"),
+    ("dryRun", "belongs in the query: ?dryRun=true"),
     (
         "idempotencyKey",
         "belongs in a header: Idempotency-Key: <key>",

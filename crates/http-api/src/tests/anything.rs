@@ -9,6 +9,7 @@ use super::service::Service;
 const URIS: &[&str] = &[
     "/executions",
     "/executions?wait=0",
+    "/executions?dryRun=false",
     "/executions?status=QUEUED&outcome=FAILED&reason=Lost&label=a=b&limit=3",
     "/executions?createdAfter=2026-01-01T00:00:00Z&createdBefore=2026-01-01T00:00:00%2B02:00",
     "/executions?cursor=AQAGA-TqS8AAAAAAAAAAAAAAAAAAAAAAAA",

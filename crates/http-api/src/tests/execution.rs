@@ -127,6 +127,26 @@ fn a_wait_comes_before_the_comparison() {
 }
 
 #[test]
+fn a_preferred_wait_is_waited_for() {
+    let service = Service::default();
+    let id = service.accept(SCRIPT);
+    let uri = format!("/executions/{id}");
+    let before = app::Runtime::now(&service.clock);
+    let answer = service.send("GET", &uri, &[("prefer", "respond-async, wait=3")], "");
+    assert_eq!(
+        (answer.status, answer.header("preference-applied")),
+        (200, Some("wait=3"))
+    );
+    let waited = app::Runtime::now(&service.clock).duration_since(before);
+    assert_eq!(waited.as_secs(), 3);
+    let answer = service.send("GET", &uri, &[("prefer", "wait=long")], "");
+    assert_eq!(
+        (answer.status, answer.header("preference-applied")),
+        (200, None)
+    );
+}
+
+#[test]
 fn head_has_the_headers_only() {
     let service = Service::default();
     let id = service.accept(SCRIPT);

@@ -208,6 +208,27 @@ fn a_wait_ends_with_the_execution() {
 }
 
 #[test]
+fn a_preference_that_is_not_understood_is_ignored() {
+    let service = Service::with("max_running", "100");
+    for prefer in ["wait=soon", "respond-async", "wait=\"5"] {
+        let answer = service.send("POST", "/executions", &[("prefer", prefer)], SMALLEST);
+        assert_eq!(
+            (answer.status, answer.header("preference-applied")),
+            (201, None),
+            "{prefer}"
+        );
+    }
+    // The query is read strictly all the same.
+    let answer = service.send(
+        "POST",
+        "/executions?wait=soon",
+        &[("prefer", "wait=5")],
+        SMALLEST,
+    );
+    answer.is_problem(400, "invalid-query", "wait");
+}
+
+#[test]
 fn a_wait_ends_with_its_time() {
     let service = Service::default();
     let before = app::Runtime::now(&service.clock);

@@ -4,6 +4,7 @@ mod anything;
 mod bodies;
 mod chance;
 mod docs;
+mod dry_run;
 mod execution;
 mod executions;
 mod health;

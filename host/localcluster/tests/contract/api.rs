@@ -35,6 +35,19 @@ fn dry_run_keeps_nothing() {
         Some(&job(&job_name, "true")),
     );
     assert_eq!(status, 422);
+    // What a Job mounts can be tried with the uid that its own trial gave, though nothing has that uid.
+    let map = unique("dry");
+    let owner = json!({"apiVersion": "batch/v1", "kind": "Job", "name": job_name, "uid": answer["metadata"]["uid"]});
+    let object = json!({"metadata": {"name": map, "ownerReferences": [owner]}, "data": {"a": "b"}});
+    let plain = api().path("configmaps", "");
+    let path = format!("{plain}?dryRun=All");
+    let (status, answer) = api().call("POST", &path, Some(&object));
+    assert_eq!((status, name(&answer)), (201, map.clone()));
+    assert!(api().get("configmaps", &map).is_none());
+    api().create("configmaps", &json!({"metadata": {"name": map}}));
+    let (status, answer) = api().call("POST", &path, Some(&object));
+    assert_eq!((status, &answer["reason"]), (409, &json!("AlreadyExists")));
+    api().delete("configmaps", &map);
 }
 
 #[test]

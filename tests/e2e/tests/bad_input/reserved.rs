@@ -41,7 +41,6 @@ pub fn cases() -> Vec<Case> {
     let routes = [
         ("POST", format!("{one}/cancel"), "cancel"),
         ("POST", "/executions:batch".to_owned(), "batch"),
-        ("POST", "/executions?dryRun=true".to_owned(), "dryRun"),
         ("GET", format!("{one}/events"), "events"),
         ("GET", format!("{one}/deliveries"), "deliveries"),
     ];

@@ -104,6 +104,7 @@ fn describe(request: &http::Request<Vec<u8>>) -> String {
         return format!("{} {}", request.method(), path[1]);
     };
     match (request.method().as_str(), path.len() - at - 1) {
+        ("POST", 0) if query.contains("dryRun=All") => format!("TRY {}", path[at]),
         ("GET", 0) if query.contains("watch=") => format!("WATCH {}", path[at]),
         ("GET", 0) => format!("LIST {}", path[at]),
         ("GET", 2) => "GET log".to_owned(),
