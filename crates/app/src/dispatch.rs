@@ -25,6 +25,10 @@ const RETRY_AFTER_REFUSAL: SignedDuration = SignedDuration::from_secs(5);
 /// behind our own clocks, for the case that nobody ticks any more.
 const POD_DEADLINE_MARGIN_SECONDS: u64 = 120;
 
+/// How many Jobs are created at once. Each is one or a few requests; more would crowd out other clients of the
+/// API server, which by default takes 20 a second from a client without its own priority level.
+pub(crate) const CREATIONS_IN_FLIGHT: usize = 8;
+
 /// Whether somebody may have asked for this Job before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Attempt {

@@ -26,11 +26,11 @@ pub use logs::{LiveLog, Log, LogOptions};
 pub use platform::{Platform, Runtime};
 pub use read::View;
 pub use readiness::{Check, Readiness};
-pub use submit::Submitted;
+pub use submit::{Submitted, SubmittedBatch};
 pub use tick::TickReport;
 
 // What the callers of this crate need of the rooms behind it.
-pub use store::{Cursor, Filter, Page, StoredLog};
+pub use store::{BatchKey, Cursor, Filter, Page, StoredLog};
 
 use kubernetes::Client;
 use store::ExecutionStore;

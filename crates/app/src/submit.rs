@@ -1,16 +1,27 @@
 //! Accepting an execution: one durable write, then the answer.
 
 use domain::{Execution, ExecutionId, Submission};
+use futures::StreamExt;
+use futures::stream;
 use jiff::SignedDuration;
-use store::Inserted;
+use store::{BatchKey, Inserted, InsertedBatch};
 
-use crate::dispatch::Attempt;
+use crate::dispatch::{Attempt, CREATIONS_IN_FLIGHT};
 use crate::{App, Error, Platform, Runtime};
 
 /// For how long the instance that accepted or claimed an execution has its Job's creation to itself.
 /// Longer than the API server's timeouts for one creation, so that two seldom try at once; it
 /// would do no harm, since the Job's name makes the second a conflict.
 pub(crate) const CLAIM: SignedDuration = SignedDuration::from_secs(15);
+
+/// For so long after their acceptance creations of Jobs are begun by the instance that accepted them. One that is begun
+/// then is over before its claim, as far as the API server's timeouts go: what the next claimer creates may have
+/// ended by then, and its name be free for a second run.
+const FIRST_CREATIONS: SignedDuration = SignedDuration::from_secs(7);
+
+/// How many Jobs of one batch the instance that accepted it creates, so that it is done in that time; the rest waits for
+/// the tick's turn like everything else.
+const MAX_BATCH_DISPATCHED: u32 = 100;
 
 /// What became of a submission.
 #[derive(Clone, Debug, PartialEq)]
@@ -19,6 +30,17 @@ pub enum Submitted {
     New(Execution),
     /// The same request was accepted before, under the same idempotency key.
     Replayed(Execution),
+    /// Another request was accepted before, under the same idempotency key.
+    Conflict(ExecutionId),
+}
+
+/// What became of a batch.
+#[derive(Clone, Debug, PartialEq)]
+pub enum SubmittedBatch {
+    /// All accepted and stored, in the batch's order.
+    New(Vec<(Execution, Submission)>),
+    /// The same batch was accepted before, under the same idempotency key. None for those whose record is deleted.
+    Replayed(Vec<Option<Execution>>),
     /// Another request was accepted before, under the same idempotency key.
     Conflict(ExecutionId),
 }
@@ -58,6 +80,55 @@ impl<P: Platform> App<P> {
                 same_request: false,
             } => Submitted::Conflict(execution.id),
         })
+    }
+
+    /// Stores new executions, all or none. Their Jobs are created by [`App::dispatch_accepted`] or the next tick.
+    ///
+    /// # Errors
+    /// When the store cannot take them; then nothing was accepted.
+    pub async fn submit_batch(
+        &self,
+        submissions: Vec<Submission>,
+        key: Option<BatchKey<'_>>,
+    ) -> Result<SubmittedBatch, Error> {
+        let now = self.runtime.now();
+        let id = |_: &Submission| ExecutionId::new(now, self.runtime.random());
+        let mut ids: Vec<ExecutionId> = submissions.iter().map(id).collect();
+        // Of what was accepted at the same time, the queue takes the lowest id first.
+        ids.sort();
+        let mut batch: Vec<(Execution, Submission)> = ids
+            .into_iter()
+            .zip(submissions)
+            .map(|(id, submission)| (Execution::accepted(id, now, &submission), submission))
+            .collect();
+        let (max_running, claim_until) = (self.config.max_running, now + CLAIM);
+        let inserted = self
+            .store
+            .insert_batch(&batch, key, max_running, MAX_BATCH_DISPATCHED, claim_until)
+            .await?;
+        Ok(match inserted {
+            InsertedBatch::New { executions } => {
+                for ((execution, _), stored) in batch.iter_mut().zip(executions) {
+                    *execution = stored;
+                }
+                SubmittedBatch::New(batch)
+            }
+            InsertedBatch::Replayed { executions } => SubmittedBatch::Replayed(executions),
+            InsertedBatch::Conflict { id } => SubmittedBatch::Conflict(id),
+        })
+    }
+
+    /// Creates the Jobs of executions just accepted, of those for which there was room, several at once: after the answer
+    /// went out. What goes wrong here, and what is not begun in time, is for the next tick to mend.
+    pub async fn dispatch_accepted(&self, accepted: &[(Execution, Submission)]) {
+        let create = async |(execution, submission): &(Execution, Submission)| {
+            if self.runtime.now() < execution.created_at + FIRST_CREATIONS {
+                self.dispatch_submitted(execution, submission).await;
+            }
+        };
+        stream::iter(accepted)
+            .for_each_concurrent(CREATIONS_IN_FLIGHT, create)
+            .await;
     }
 
     /// Creates the Job of an execution just accepted, if there was room for it: after the answer went out, or

@@ -216,6 +216,13 @@ pub struct PageJson<'a> {
     pub next: Option<String>,
 }
 
+/// The results of a batch.
+#[derive(Serialize)]
+pub struct BatchJson<'a> {
+    /// In the batch's order; null for one that was deleted since, where the batch is a replay.
+    pub executions: Vec<Option<ExecutionJson<'a>>>,
+}
+
 /// The weak entity tag of what [`ExecutionJson`] shows: the generation, and the one thing that moves without it.
 pub fn entity_tag(view: &View) -> String {
     match view.queue_position {

@@ -24,20 +24,23 @@ pub struct Reply<P: Platform> {
     pub failure: Option<String>,
 }
 
-/// Creates the Job of an execution that was just accepted, so that nobody waits for the API server.
+/// Creates the Jobs of executions that were just accepted, so that nobody waits for the API server.
 #[derive(Debug)]
 pub struct Afterwards {
-    /// The execution as it was accepted.
-    pub execution: Execution,
-    /// What was asked for.
-    pub submission: Submission,
+    /// Each execution as it was accepted, with what was asked for.
+    pub accepted: Vec<(Execution, Submission)>,
 }
 
 impl Afterwards {
+    /// What is left to do for them: nothing for what must wait in the queue.
+    pub fn of(mut accepted: Vec<(Execution, Submission)>) -> Option<Self> {
+        accepted.retain(|(execution, _)| execution.is_dispatched());
+        (!accepted.is_empty()).then_some(Self { accepted })
+    }
+
     /// Does it. What goes wrong here is mended by the next tick.
     pub async fn run<P: Platform>(self, app: &App<P>) {
-        app.dispatch_submitted(&self.execution, &self.submission)
-            .await;
+        app.dispatch_accepted(&self.accepted).await;
     }
 }
 

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use http::HeaderMap;
 use http::header::{CONTENT_LENGTH, EXPECT};
 
-use crate::limits::{MAX_BODY_BYTES, MAX_DRAINED_BYTES};
+use crate::limits::MAX_DRAINED_BYTES;
 use crate::problem::{Kind, Problem};
 
 /// A request's body, given by the shell.
@@ -54,26 +54,30 @@ impl<P: Platform> Live<P> {
     }
 }
 
-/// Reads the whole body, if it is not too large.
+/// Reads the whole body, if it has no more bytes than that.
 ///
 /// # Errors
-/// `body-too-large` over [`MAX_BODY_BYTES`], `incomplete-body` when it breaks off or is shorter than it said.
-pub async fn read(headers: &HeaderMap, body: &mut impl BodyReader) -> Result<Vec<u8>, Problem> {
+/// `body-too-large` over the limit, `incomplete-body` when it breaks off or is shorter than it said.
+pub async fn read(
+    headers: &HeaderMap,
+    body: &mut impl BodyReader,
+    limit: usize,
+) -> Result<Vec<u8>, Problem> {
     let said = said_length(headers)?;
-    if said.is_some_and(|length| length > MAX_BODY_BYTES as u64) {
+    if said.is_some_and(|length| length > limit as u64) {
         // Who asks before sending has not sent yet: all the others are heard out.
         if !headers.contains_key(EXPECT) {
             drain(body, 0).await;
         }
-        return Err(too_large());
+        return Err(too_large(limit));
     }
     let mut bytes = Vec::new();
     while let Some(chunk) = body.chunk().await.map_err(broken_off)? {
-        if bytes.len() + chunk.len() > MAX_BODY_BYTES {
+        if bytes.len() + chunk.len() > limit {
             let seen = bytes.len() + chunk.len();
             drop(bytes);
             drain(body, seen).await;
-            return Err(too_large());
+            return Err(too_large(limit));
         }
         bytes.extend_from_slice(&chunk);
     }
@@ -112,9 +116,8 @@ async fn drain(body: &mut impl BodyReader, mut seen: usize) {
     }
 }
 
-fn too_large() -> Problem {
-    let detail =
-        format!("The body is over {MAX_BODY_BYTES} bytes, the most that a valid request needs.");
+fn too_large(limit: usize) -> Problem {
+    let detail = format!("The body is over {limit} bytes, the most that is taken here.");
     Problem::new(Kind::BodyTooLarge, detail)
 }
 

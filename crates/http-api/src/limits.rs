@@ -10,11 +10,18 @@ const MIB: usize = 1024 * KIB;
 /// request is six times script, files, args and env together, about 13.2 MiB: nothing valid is refused for its size.
 pub const MAX_BODY_BYTES: usize = 16 * MIB;
 
+/// Larger batches are refused with 413. Each execution of the largest number has 32 KiB; more in one transaction would
+/// keep every other writer waiting, and a component holds a batch several times over while it checks and stores it.
+pub const MAX_BATCH_BODY_BYTES: usize = 16 * MIB;
+
+/// How many executions one batch may have: one transaction of about three statements each.
+pub const MAX_BATCH_ITEMS: usize = 500;
+
 /// How much of a too large body is still read and thrown away, so that a client which writes all before it reads
 /// sees the 413 and not a broken connection.
 pub const MAX_DRAINED_BYTES: usize = 32 * MIB;
 
-/// How deep JSON may nest. The deepest valid request has three levels.
+/// How deep JSON may nest. The deepest valid request has three levels, in a batch five.
 pub const MAX_JSON_DEPTH: usize = 16;
 
 /// At most so many errors are listed in one problem; the rest is counted.

@@ -10,7 +10,7 @@ use domain::{Execution, ExecutionId, Submission, transition};
 use jiff::Timestamp;
 
 use crate::rows::{COLUMNS, Reader, changing_columns, count, execution, micros, rank, readable};
-use crate::sql::{Builder, Sql, Statement, Value};
+use crate::sql::{Builder, Sql, Value};
 use crate::{ExecutionStore, StoreError};
 
 /// In the queue. The text is that of a partial index, which is used for just this text.
@@ -59,7 +59,12 @@ impl<S: Sql> ExecutionStore<S> {
             return Ok(Vec::new());
         }
         let answer = self
-            .query(self.dispatch(&next, claim_until, max_running))
+            .query(
+                self.dispatch(&next, claim_until, max_running)
+                    .text(" RETURNING id, ")
+                    .text(BODY)
+                    .statement(),
+            )
             .await?;
         let mut next: HashMap<String, Execution> =
             next.into_iter().map(|e| (e.id.to_string(), e)).collect();
@@ -104,7 +109,12 @@ impl<S: Sql> ExecutionStore<S> {
 
     /// Writes those that still are as they were read, as far as there is room: the one with number n
     /// when n more may run. All in one statement, which counts before it writes.
-    fn dispatch(&self, next: &[Execution], claim_until: Timestamp, max_running: u32) -> Statement {
+    pub(crate) fn dispatch(
+        &self,
+        next: &[Execution],
+        claim_until: Timestamp,
+        max_running: u32,
+    ) -> Builder {
         let names: Vec<&str> = changing_columns(&next[0])
             .into_iter()
             .map(|(n, _)| n)
@@ -136,9 +146,6 @@ impl<S: Sql> ExecutionStore<S> {
             .bind(max_running)
             .text(" - ")
             .running(max_running)
-            .text(" RETURNING id, ")
-            .text(BODY)
-            .statement()
     }
 
     /// Takes executions that are dispatched, unfinished and not canceled, whose Job's uid is not known, and

@@ -17,7 +17,7 @@ pub const MAX_QUEUE_POSITION: u32 = 10_000;
 
 /// How often an insert starts anew when the execution that holds its idempotency key is gone before
 /// it can be read. Only deletions between two statements do that.
-const INSERT_TRIES: u32 = 3;
+pub(crate) const INSERT_TRIES: u32 = 3;
 
 /// What became of an insert.
 #[derive(Clone, Debug, PartialEq)]
@@ -100,12 +100,7 @@ impl<S: Sql> ExecutionStore<S> {
         once.push(("idempotency_key", idempotency_key.into()));
         let mut statements = vec![
             self.insert_row(once, &queued, &dispatched, max_running, claim_until),
-            self.build("INSERT INTO payloads (execution_id, body) VALUES (")
-                .bind(queued.id.to_string())
-                .text(", ")
-                .bind(payload::encode(submission))
-                .text(")")
-                .statement(),
+            self.insert_payload(queued.id, submission),
         ];
         if !queued.labels.is_empty() {
             statements.push(self.insert_labels(&queued));
@@ -176,7 +171,16 @@ impl<S: Sql> ExecutionStore<S> {
             .must_change()
     }
 
-    fn insert_labels(&self, execution: &Execution) -> Statement {
+    pub(crate) fn insert_payload(&self, id: ExecutionId, submission: &Submission) -> Statement {
+        self.build("INSERT INTO payloads (execution_id, body) VALUES (")
+            .bind(id.to_string())
+            .text(", ")
+            .bind(payload::encode(submission))
+            .text(")")
+            .statement()
+    }
+
+    pub(crate) fn insert_labels(&self, execution: &Execution) -> Statement {
         self.build("INSERT INTO labels (execution_id, name, value, execution_created_at) VALUES ")
             .commas(&execution.labels, |b, (name, value)| {
                 b.text("(")

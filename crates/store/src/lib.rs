@@ -7,6 +7,7 @@
 //! [`Sql::transaction`], which awaits nothing between `BEGIN` and `COMMIT`, so no other task's
 //! statement can get into it.
 
+mod batch;
 mod cancels;
 mod claims;
 mod executions;
@@ -20,6 +21,7 @@ pub mod sql;
 #[cfg(feature = "testing")]
 pub mod testing;
 
+pub use batch::{BatchKey, InsertedBatch};
 pub use claims::{MAX_CLAIMS, MAX_ROWS};
 pub use executions::{Inserted, MAX_QUEUE_POSITION, StoredLog, Written};
 pub use forget::MAX_FORGOTTEN;

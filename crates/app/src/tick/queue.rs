@@ -6,13 +6,9 @@ use futures::StreamExt;
 use futures::stream;
 
 use super::Tick;
-use crate::dispatch::{Attempt, Created};
+use crate::dispatch::{Attempt, CREATIONS_IN_FLIGHT, Created};
 use crate::submit::CLAIM;
 use crate::{Error, Platform};
-
-/// How many Jobs are created at once. Each is one or a few requests; more would crowd out other clients of the
-/// API server, which by default takes 20 a second from a client without its own priority level.
-const CREATIONS_IN_FLIGHT: usize = 8;
 
 /// How many queued executions are claimed in one statement. Few, so that a crash strands few until their claims end.
 const CLAIM_BATCH: u32 = 16;

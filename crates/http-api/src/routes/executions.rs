@@ -3,7 +3,7 @@
 use std::pin::pin;
 
 use app::{App, Filter, Platform, Submitted, Trial, View};
-use domain::{Execution, Fault, Outcome, Reason, Resources, Status, Submission};
+use domain::{Execution, ExecutionId, Fault, Outcome, Reason, Resources, Status, Submission};
 use futures::future::{self, Either};
 use http::StatusCode;
 use http::header::{HeaderValue, LINK, LOCATION};
@@ -15,7 +15,7 @@ use super::wait::Wait;
 use crate::answer::{Afterwards, Answer, Reply};
 use crate::body::{self, BodyReader};
 use crate::headers::{self, IDEMPOTENT_REPLAYED};
-use crate::limits::{DEFAULT_PAGE_ITEMS, MAX_LABELS, MAX_PAGE_ITEMS};
+use crate::limits::{DEFAULT_PAGE_ITEMS, MAX_BODY_BYTES, MAX_LABELS, MAX_PAGE_ITEMS};
 use crate::problem::{Kind, Problem, shortened};
 use crate::query::Query;
 use crate::submission::{Rules, parse_submission};
@@ -34,7 +34,7 @@ pub async fn create<P: Platform>(
     query.finish()?;
     headers::check_content_type(&parts.headers)?;
     let key = headers::idempotency_key(&parts.headers)?;
-    let bytes = body::read(&parts.headers, body).await?;
+    let bytes = body::read(&parts.headers, body, MAX_BODY_BYTES).await?;
     let value = json::parse(&bytes)?;
     drop(bytes);
     let submission = parse_submission(value, &rules(app))
@@ -54,15 +54,15 @@ pub async fn create<P: Platform>(
             shown(StatusCode::OK, &view)
                 .header(IDEMPOTENT_REPLAYED, HeaderValue::from_static("true"))
         }
-        Submitted::Conflict(first) => {
-            let detail =
-                format!("This Idempotency-Key was used with another body, by execution {first}.");
-            let problem = Problem::new(Kind::IdempotencyConflict, detail)
-                .member("executionId", json!(first.to_string()));
-            return Err(problem.into());
-        }
+        Submitted::Conflict(first) => return Err(key_is_taken(first).into()),
     };
     Ok(Wait::applied(wait, reply))
+}
+
+/// The key belongs to the request of that execution.
+pub(super) fn key_is_taken(first: ExecutionId) -> Problem {
+    let detail = format!("This Idempotency-Key was used with another body, by execution {first}.");
+    Problem::new(Kind::IdempotencyConflict, detail).member("executionId", json!(first.to_string()))
 }
 
 /// Shows what it would be. Nothing is kept, so there is nothing to wait for and no key to remember.
@@ -83,7 +83,8 @@ async fn try_out<P: Platform>(app: &App<P>, submission: &Submission) -> Answer<P
     }
 }
 
-fn rules<P: Platform>(app: &App<P>) -> Rules<'_> {
+/// What the configuration says about requests.
+pub(super) fn rules<P: Platform>(app: &App<P>) -> Rules<'_> {
     let config = app.config();
     Rules {
         default_image: &config.default_image,
@@ -108,7 +109,7 @@ async fn accepted<P: Platform>(
         let view = app.view(execution.clone()).await;
         let view = view.unwrap_or_else(|_| bare(execution.clone()));
         return Reply {
-            afterwards: afterwards(execution, submission),
+            afterwards: Afterwards::of(vec![(execution, submission)]),
             ..shown(StatusCode::CREATED, &view)
         };
     };
@@ -127,21 +128,19 @@ async fn accepted<P: Platform>(
         .unwrap_or_else(|| bare(execution.clone()));
     // A creation that takes longer than the wait is begun again afterwards: its Job's name keeps it from being two.
     let left = !dispatched && view.execution.status != Status::Finished;
+    let accepted = if left {
+        vec![(execution, submission)]
+    } else {
+        Vec::new()
+    };
     Reply {
-        afterwards: left.then(|| afterwards(execution, submission)).flatten(),
+        afterwards: Afterwards::of(accepted),
         ..shown(StatusCode::CREATED, &view)
     }
 }
 
-/// What is to be done after the answer: nothing for what must wait in the queue.
-fn afterwards(execution: Execution, submission: Submission) -> Option<Afterwards> {
-    execution.is_dispatched().then_some(Afterwards {
-        execution,
-        submission,
-    })
-}
-
-fn bare(execution: Execution) -> View {
+/// The record alone, as lists show it.
+pub(super) fn bare(execution: Execution) -> View {
     View {
         execution,
         queue_position: None,

@@ -1,5 +1,6 @@
 //! Which route answers which URL; each file here answers for one.
 
+mod batch;
 mod execution;
 mod executions;
 mod health;
@@ -23,6 +24,7 @@ use crate::problem::{Kind, Problem, shortened};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Route<'a> {
     Executions,
+    Batch,
     Execution(&'a str),
     Logs(&'a str),
     Health,
@@ -40,7 +42,7 @@ const FIXED: &[(&str, Route<'static>)] = &[
     ("/healthz", Route::Health),
     ("/readyz", Route::Ready),
     ("/internal/tick", Route::Tick),
-    ("/executions:batch", Route::Later("POST /executions:batch")),
+    ("/executions:batch", Route::Batch),
     ("/metrics", Route::Later("GET /metrics")),
     ("/openapi.json", Route::Later("GET /openapi.json")),
 ];
@@ -83,6 +85,8 @@ pub async fn answer<P: Platform, B: BodyReader>(
             executions::create(app, parts, body).await
         }
         Route::Executions => Err(not_allowed(parts, "GET, HEAD, POST").into()),
+        Route::Batch if parts.method == Method::POST => batch::create(app, parts, body).await,
+        Route::Batch => Err(not_allowed(parts, "POST").into()),
         Route::Execution(id) if get => execution::get(app, parts, id).await,
         Route::Execution(id) if parts.method == Method::DELETE => {
             execution::delete(app, parts, id).await
@@ -139,6 +143,8 @@ mod tests {
         for (path, expected) in [
             ("/executions", Route::Executions),
             ("/executions/health", Route::Health),
+            ("/executions:batch", Route::Batch),
+            ("/executions:batches", Route::Unknown),
             ("/executions/x", Route::Execution("x")),
             ("/executions/x/logs", Route::Logs("x")),
             ("/executions/", Route::Unknown),
@@ -154,7 +160,6 @@ mod tests {
             assert_eq!(route(path), expected, "{path}");
         }
         for later in [
-            "/executions:batch",
             "/metrics",
             "/openapi.json",
             "/executions/x/cancel",

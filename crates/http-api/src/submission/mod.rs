@@ -1,4 +1,4 @@
-//! The body of `POST /executions`: checked whole, so that all its errors are told at once.
+//! The body of `POST /executions`, or of many as a batch: checked whole, so that all its errors are told at once.
 
 mod digest;
 mod files;
@@ -9,13 +9,14 @@ mod text;
 
 use app::MAX_TTL_SECONDS;
 use domain::{Resources, Submission, Timeouts};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::limits::{
-    MAX_GRACE_SECONDS, MAX_PRIORITY, MAX_QUEUE_SECONDS, MAX_RUN_SECONDS, MAX_START_SECONDS,
+    MAX_BATCH_ITEMS, MAX_GRACE_SECONDS, MAX_PRIORITY, MAX_QUEUE_SECONDS, MAX_RUN_SECONDS,
+    MAX_START_SECONDS,
 };
-use crate::problem::{FieldError, Place};
-use reader::{Object, Reader, kind_of};
+use crate::problem::FieldError;
+use reader::{Object, Reader, child, kind_of};
 
 /// What the configuration says about requests.
 #[derive(Clone, Debug)]
@@ -61,46 +62,117 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("runSeconds", "belongs under `timeouts`"),
 ];
 
+/// A batch as it was posted: valid, in its order.
+#[derive(Debug)]
+pub struct Batch {
+    /// What is to be run.
+    pub submissions: Vec<Submission>,
+    /// Tells a replay of the whole batch from any other request.
+    pub digest: String,
+}
+
 /// Checks the whole body against the contract and the configuration.
 ///
 /// # Errors
 /// Every error there is, in the order of the fields; never an empty list.
 pub fn parse_submission(body: Value, rules: &Rules<'_>) -> Result<Submission, Vec<FieldError>> {
+    let mut reader = Reader::default();
+    let submission = submission(body, String::new(), rules, &mut reader);
+    submission.ok_or_else(|| reader.into_errors())
+}
+
+/// The same of a whole batch, `{"executions": […]}`.
+///
+/// # Errors
+/// Every error of every execution, in their order; never an empty list.
+pub fn parse_batch(body: Value, rules: &Rules<'_>) -> Result<Batch, Vec<FieldError>> {
     let digest = digest::of(&body);
     let mut reader = Reader::default();
-    let members = match body {
-        Value::Object(members) => members,
-        other => {
-            return Err(vec![FieldError {
-                place: Place::Pointer(String::new()),
-                detail: format!("must be an object, not {}", kind_of(&other)),
-            }]);
-        }
-    };
-    let mut object = Object::new(members, String::new());
-    object.refuse_later(LATER_FIELDS, &mut reader);
-    object.refuse_elsewhere(ELSEWHERE, &mut reader);
-    object.refuse_unknown(FIELDS, &mut reader);
-    let submission = Submission {
-        script: text::script(&mut object, &mut reader),
-        interpreter: text::interpreter(&mut object, &mut reader),
-        args: text::args(&mut object, &mut reader),
-        image: image::image(&mut object, rules, &mut reader),
-        resources: resources::resources(&mut object, &rules.max_resources, &mut reader),
-        env: text::env(&mut object, &mut reader),
-        files: files::files(&mut object, &mut reader),
-        timeouts: timeouts(&mut object, &mut reader),
-        priority: priority(&mut object, &mut reader),
-        labels: text::labels(&mut object, &mut reader),
-        ttl_seconds: ttl_seconds(&mut object, rules, &mut reader),
-        digest,
-    };
+    let items = batch_items(body, &mut reader).unwrap_or_default();
+    let submissions: Vec<_> = items
+        .into_iter()
+        .filter_map(|(pointer, item)| submission(item, pointer, rules, &mut reader))
+        .collect();
     let errors = reader.into_errors();
     if errors.is_empty() {
-        Ok(submission)
+        Ok(Batch {
+            submissions,
+            digest,
+        })
     } else {
         Err(errors)
     }
+}
+
+/// The executions of a batch, each with the place it stands at.
+fn batch_items(body: Value, reader: &mut Reader) -> Option<Vec<(String, Value)>> {
+    let members = members(body, String::new(), reader)?;
+    let mut object = Object::new(members, String::new());
+    object.refuse_unknown(&["executions"], reader);
+    let pointer = object.pointer("executions");
+    let items = match object.take("executions") {
+        Some(Value::Array(items)) => items,
+        Some(other) => {
+            let detail = format!("must be an array of executions, not {}", kind_of(&other));
+            reader.add(pointer, detail);
+            return None;
+        }
+        None => {
+            reader.add(pointer, "is required");
+            return None;
+        }
+    };
+    if !(1..=MAX_BATCH_ITEMS).contains(&items.len()) {
+        let detail = format!(
+            "has {} executions; 1 to {MAX_BATCH_ITEMS} are allowed",
+            items.len()
+        );
+        reader.add(pointer, detail);
+        return None;
+    }
+    let place = |(at, item): (usize, Value)| (child(&pointer, &at.to_string()), item);
+    Some(items.into_iter().enumerate().map(place).collect())
+}
+
+fn members(value: Value, pointer: String, reader: &mut Reader) -> Option<Map<String, Value>> {
+    match value {
+        Value::Object(members) => Some(members),
+        other => {
+            let detail = format!("must be an object, not {}", kind_of(&other));
+            reader.add(pointer, detail);
+            None
+        }
+    }
+}
+
+/// The submission that stands there; none where any of it is wrong, which is noted.
+fn submission(
+    value: Value,
+    pointer: String,
+    rules: &Rules<'_>,
+    reader: &mut Reader,
+) -> Option<Submission> {
+    let before = reader.count();
+    let digest = digest::of(&value);
+    let mut object = Object::new(members(value, pointer.clone(), reader)?, pointer);
+    object.refuse_later(LATER_FIELDS, reader);
+    object.refuse_elsewhere(ELSEWHERE, reader);
+    object.refuse_unknown(FIELDS, reader);
+    let submission = Submission {
+        script: text::script(&mut object, reader),
+        interpreter: text::interpreter(&mut object, reader),
+        args: text::args(&mut object, reader),
+        image: image::image(&mut object, rules, reader),
+        resources: resources::resources(&mut object, &rules.max_resources, reader),
+        env: text::env(&mut object, reader),
+        files: files::files(&mut object, reader),
+        timeouts: timeouts(&mut object, reader),
+        priority: priority(&mut object, reader),
+        labels: text::labels(&mut object, reader),
+        ttl_seconds: ttl_seconds(&mut object, rules, reader),
+        digest,
+    };
+    (reader.count() == before).then_some(submission)
 }
 
 fn timeouts(object: &mut Object, reader: &mut Reader) -> Timeouts {

@@ -19,6 +19,11 @@ impl Reader {
         });
     }
 
+    /// How many errors there are so far.
+    pub fn count(&self) -> usize {
+        self.errors.len()
+    }
+
     /// All that was noted.
     pub fn into_errors(self) -> Vec<FieldError> {
         self.errors

@@ -15,6 +15,7 @@ const URIS: &[&str] = &[
     "/executions?cursor=AQAGA-TqS8AAAAAAAAAAAAAAAAAAAAAAAA",
     "/executions/01890a5d-ac96-774b-bcce-b302099a8057?wait=0",
     "/executions/01890a5d-ac96-774b-bcce-b302099a8057/logs?tail=1&sinceSeconds=2&timestamps=true&follow=false",
+    "/executions:batch",
     "/executions/health",
     "/internal/tick?budgetSeconds=0",
 ];
@@ -42,7 +43,11 @@ fn whatever_comes_is_answered() {
         let Ok(uri) = Uri::from_maybe_shared(uri) else {
             continue;
         };
-        let mut body = br#"{"script":"true"}"#.to_vec();
+        let bodies = [
+            r#"{"script":"true"}"#,
+            r#"{"executions":[{"script":"true"},{"script":"false"}]}"#,
+        ];
+        let mut body = chance.pick(&bodies).as_bytes().to_vec();
         if chance.below(4) == 0 {
             chance.mutate(&mut body);
         }

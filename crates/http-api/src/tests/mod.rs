@@ -1,6 +1,7 @@
 //! Tests of the API; the files mirror the routes.
 
 mod anything;
+mod batch;
 mod bodies;
 mod chance;
 mod docs;

@@ -75,7 +75,7 @@ type Dream = Box<dyn FnOnce()>;
 #[derive(Clone)]
 pub struct Clock {
     now: Rc<Cell<Timestamp>>,
-    chance: Rc<Cell<u8>>,
+    chance: Rc<Cell<u64>>,
     sleeps: Rc<Cell<u32>>,
     dreams: Rc<RefCell<Vec<(u32, Dream)>>>,
 }
@@ -103,8 +103,9 @@ impl Runtime for Clock {
     }
 
     fn random<const N: usize>(&self) -> [u8; N] {
-        self.chance.set(self.chance.get().wrapping_add(1));
-        [self.chance.get(); N]
+        let next = self.chance.get() + 1;
+        self.chance.set(next);
+        std::array::from_fn(|at| next.to_be_bytes()[at % 8])
     }
 
     fn log(&self, _: &str, _: &[(&str, &dyn Display)]) {}

@@ -4,6 +4,7 @@
     reason = "answers are compared with arrays, some of one element"
 )]
 
+mod batches;
 mod cancels;
 mod claims;
 mod executions;

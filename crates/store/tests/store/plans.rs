@@ -6,7 +6,8 @@ use domain::transition::Observation;
 use domain::{Outcome, Reason, Status, transition};
 use store::testing::{Sqlite, ready};
 use store::{
-    Cursor, Dialect, ExecutionStore, Filter, Rows, Sql, SqlError, Statement, StoredLog, Value,
+    BatchKey, Cursor, Dialect, ExecutionStore, Filter, Rows, Sql, SqlError, Statement, StoredLog,
+    Value,
 };
 
 use crate::support::*;
@@ -137,6 +138,40 @@ fn one_execution_costs_the_same_however_many_there_are() {
     );
     ready(store.log(execution.id)).expect("it reads");
     check(&store, &[]);
+}
+
+#[test]
+fn a_batch_reads_no_more_than_it_must() {
+    let store = recorded();
+    let batch: Vec<_> = (0..3)
+        .map(|n| {
+            let execution = queued(n);
+            let asked = submission(&execution);
+            (execution, asked)
+        })
+        .collect();
+    let key = Some(BatchKey {
+        key: "k",
+        digest: "d",
+    });
+    ready(store.insert_batch(&batch, key, 5, 5, at(9))).expect("it inserts");
+    assert_eq!(store.sql().seen.borrow().len(), 2 * 3 + 1);
+    check(
+        &store,
+        &[
+            "COVERING INDEX executions_dispatched",
+            "COVERING INDEX executions_queue",
+        ],
+    );
+    ready(store.insert_batch(&batch, key, 5, 5, at(9))).expect("it answers");
+    check(
+        &store,
+        &[
+            "executions_idempotency_key (idempotency_key>? AND idempotency_key<?)",
+            "COVERING INDEX executions_dispatched",
+            "COVERING INDEX executions_queue",
+        ],
+    );
 }
 
 #[test]
