@@ -5,15 +5,16 @@ use jiff::SignedDuration;
 use kubernetes::{PodObservation, Propagation};
 use store::{StoredLog, Written};
 
+use crate::logs::better;
 use crate::{App, Error, Platform, Runtime};
 
 /// How often a write is tried again when another writer was quicker. Each loss means somebody else moved the
 /// execution forward, and it has few steps to go.
-const CAS_ATTEMPTS: u32 = 8;
+pub(crate) const CAS_ATTEMPTS: u32 = 8;
 
 /// How long after the container's end its log may be unreadable before the outcome is stored without it.
 /// A kubelet that restarts is back by then; callers should not wait for ever for one that is not.
-const LOG_PATIENCE: SignedDuration = SignedDuration::from_secs(60);
+pub(crate) const LOG_PATIENCE: SignedDuration = SignedDuration::from_secs(60);
 
 /// What applying an observation came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +25,8 @@ pub(crate) enum Applied {
     Changed,
     /// Nothing was new.
     Nothing,
+    /// It was finished before.
+    Over,
     /// There is no such execution.
     Unknown,
 }
@@ -44,11 +47,19 @@ impl<P: Platform> App<P> {
             let Some(current) = self.store.get(id).await? else {
                 return Ok(Applied::Unknown);
             };
+            if current.status == Status::Finished {
+                return Ok(Applied::Over);
+            }
             let Some(next) = transition(&current, observation, self.runtime.now()) else {
                 return Ok(Applied::Nothing);
             };
             let written = if next.status == Status::Finished {
-                let log = self.log_at_the_end(&current, &next, pod).await?;
+                let mut log = self.log_at_the_end(&current, &next, pod).await?;
+                if current.log.is_some() {
+                    // Its Job's deletion was decided before, and its log kept: there may be none left to read.
+                    let kept = self.store.log(id).await?.unwrap_or_default();
+                    log = better(kept, log);
+                }
                 self.store.finish(&next, &log).await?
             } else {
                 self.store.update(&next).await?
@@ -111,7 +122,7 @@ impl<P: Platform> App<P> {
         }
     }
 
-    fn log_finished(&self, execution: &Execution) {
+    pub(crate) fn log_finished(&self, execution: &Execution) {
         let reason = execution
             .ending
             .as_ref()

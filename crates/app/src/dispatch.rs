@@ -7,11 +7,16 @@
 use std::collections::BTreeMap;
 
 use domain::transition::waiting;
-use domain::{Execution, Observation, Reason, Status, Submission, Waiting, WaitingKind};
+use domain::{
+    Execution, ExecutionId, Observation, Reason, Status, Submission, Waiting, WaitingKind,
+};
 use jiff::SignedDuration;
 use kubernetes::{Error as KubernetesError, RunSpec};
 use store::Written;
 
+use crate::apply::Applied;
+use crate::cancel::nothing_written;
+use crate::submit::CLAIM;
 use crate::{App, Error, Platform, Runtime};
 
 /// How long an execution that the API server could not take stays in the queue before the next try, unless
@@ -55,11 +60,13 @@ impl<P: Platform> App<P> {
         submission: &Submission,
         attempt: Attempt,
     ) -> Created {
+        // Others go by it that after its claim nobody begins a creation.
+        let dispatched_at = execution.dispatched_at.unwrap_or(execution.created_at);
+        if attempt == Attempt::First && self.runtime.now() >= dispatched_at + CLAIM {
+            return Created::Later;
+        }
         let result = match self.ensure_job(execution, submission, attempt).await {
-            Ok(uid) => self
-                .apply(execution.id, &Observation::JobExists { uid }, None)
-                .await
-                .map(|_| Created::Settled),
+            Ok(uid) => self.created(execution, uid).await,
             Err(NotCreated::Foreign) => {
                 let message = format!(
                     "a Job named {} exists that is not this execution's",
@@ -70,6 +77,12 @@ impl<P: Platform> App<P> {
             Err(NotCreated::Finished) => Ok(Created::Settled),
             Err(NotCreated::Here(error)) => Err(error),
             Err(NotCreated::Error(error)) => self.not_created(execution, &error).await,
+            Err(NotCreated::NoJob(error)) => {
+                match self.cancel_uncreated(execution.id, &error, attempt).await {
+                    Ok(false) => self.not_created(execution, &error).await,
+                    canceled => canceled.map(|_| Created::Settled),
+                }
+            }
         };
         result.unwrap_or_else(|error| {
             self.runtime.log(
@@ -78,6 +91,16 @@ impl<P: Platform> App<P> {
             );
             Created::Later
         })
+    }
+
+    /// Stores the uid; a Job that came after the end is deleted again.
+    async fn created(&self, execution: &Execution, uid: String) -> Result<Created, Error> {
+        let exists = Observation::JobExists { uid: uid.clone() };
+        match self.apply(execution.id, &exists, None).await? {
+            Applied::Over | Applied::Unknown => self.delete_job(execution.id, Some(&uid)).await?,
+            Applied::Finished | Applied::Changed | Applied::Nothing => {}
+        }
+        Ok(Created::Settled)
     }
 
     /// Creates or adopts the Job, and lets it run once all it needs is there. Answers its uid.
@@ -104,12 +127,20 @@ impl<P: Platform> App<P> {
                 }
                 (found.uid, found.suspended)
             }
-            Err(error) => return Err(error.into()),
+            Err(error) => return Err(NotCreated::NoJob(error)),
         };
         if suspended {
-            if attempt == Attempt::Again && self.is_finished(execution).await? {
-                self.delete_job(execution.id, Some(&uid)).await?;
-                return Err(NotCreated::Finished);
+            match self.store.get(execution.id).await.map_err(Error::from)? {
+                Some(current) if current.status != Status::Finished => {
+                    if current.cancel_requested_at.is_some() {
+                        // It need not run any more; whoever cancels it deletes it.
+                        return Ok(uid);
+                    }
+                }
+                _ => {
+                    self.delete_job(execution.id, Some(&uid)).await?;
+                    return Err(NotCreated::Finished);
+                }
             }
             for config_map in &payload.with_owner(&uid).config_maps {
                 match self.kubernetes.create_config_map(config_map).await {
@@ -120,11 +151,6 @@ impl<P: Platform> App<P> {
             self.kubernetes.unsuspend_job(&execution.job_name()).await?;
         }
         Ok(uid)
-    }
-
-    async fn is_finished(&self, execution: &Execution) -> Result<bool, Error> {
-        let current = self.store.get(execution.id).await?;
-        Ok(current.is_none_or(|current| current.status == Status::Finished))
     }
 
     /// What the API server's answer means: a verdict, patience, or nothing at all.
@@ -167,6 +193,27 @@ impl<P: Platform> App<P> {
         )
         .await?;
         Ok(Created::Later)
+    }
+
+    /// Surely no Job was created for one that is canceled meanwhile: that ends it, if no earlier creation may be on
+    /// its way.
+    async fn cancel_uncreated(
+        &self,
+        id: ExecutionId,
+        error: &KubernetesError,
+        attempt: Attempt,
+    ) -> Result<bool, Error> {
+        if attempt == Attempt::Again || !error.is_definite() {
+            return Ok(false);
+        }
+        let current = self.store.get(id).await?;
+        if current.is_none_or(|current| current.cancel_requested_at.is_none()) {
+            return Ok(false);
+        }
+        let stopped = Observation::Stopped { end: None };
+        self.conclude_cancel(id, &stopped, &nothing_written())
+            .await?;
+        Ok(true)
     }
 
     async fn refuse(
@@ -216,7 +263,9 @@ enum NotCreated {
     Foreign,
     /// It finished while its Job was asked for again.
     Finished,
-    /// The API server said no, or nothing.
+    /// The API server said no to the Job, or nothing.
+    NoJob(KubernetesError),
+    /// The same to what else it needs.
     Error(KubernetesError),
     /// Something else went wrong, and nothing was decided.
     Here(Error),

@@ -1,9 +1,10 @@
-//! The use cases: submit, get, wait, list, read logs, forget, tick. Pure of hosts: all I/O goes through [`Platform`].
+//! The use cases: submit, get, wait, list, read logs, cancel, forget, tick. Pure of hosts: all I/O goes through [`Platform`].
 //!
 //! Nothing here is kept between two calls: each HTTP request and each tick makes its own [`App`]
 //! in a fresh component instance, and SQL and the API server hold the truth.
 
 mod apply;
+mod cancel;
 mod config;
 mod dispatch;
 mod dry_run;
@@ -18,6 +19,7 @@ mod submit;
 mod tick;
 pub mod wire;
 
+pub use cancel::Canceled;
 pub use config::{Config, ConfigError, MAX_TTL_SECONDS};
 pub use dry_run::Trial;
 pub use error::Error;

@@ -89,6 +89,12 @@ impl<P: Platform> App<P> {
             if let Some(live) = self.live_log(&execution, options).await? {
                 return Ok(Some(live));
             }
+            if execution.log.is_some() {
+                // Its pod has gone, by a cancel that is not at its end yet.
+                return Ok(Some(Log::Stored(
+                    self.store.log(id).await?.unwrap_or_default(),
+                )));
+            }
             if !options.follow || self.runtime.now() >= deadline {
                 return Ok(Some(Log::NotYet));
             }
@@ -129,7 +135,8 @@ impl<P: Platform> App<P> {
     pub(crate) async fn collect_log(&self, pod_name: &str) -> Result<StoredLog, KubernetesError> {
         let mut attempt = 1;
         loop {
-            match self.try_collect_log(pod_name).await {
+            let options = kubernetes::LogOptions::default();
+            match self.try_collect_log(pod_name, &options).await {
                 Err(error) if log_is_not_there(&error) => return Ok(StoredLog::default()),
                 Err(error) if error.is_retryable() && attempt < LOG_READ_ATTEMPTS => {
                     attempt += 1;
@@ -140,11 +147,21 @@ impl<P: Platform> App<P> {
         }
     }
 
-    async fn try_collect_log(&self, pod_name: &str) -> Result<StoredLog, KubernetesError> {
-        let mut stream = self
-            .kubernetes
-            .read_log(pod_name, &kubernetes::LogOptions::default())
-            .await?;
+    /// The same of a container that is ending: ends when that does, or breaks.
+    pub(crate) async fn follow_log(&self, pod_name: &str) -> Result<StoredLog, KubernetesError> {
+        let options = kubernetes::LogOptions {
+            follow: true,
+            ..Default::default()
+        };
+        self.try_collect_log(pod_name, &options).await
+    }
+
+    async fn try_collect_log(
+        &self,
+        pod_name: &str,
+        options: &kubernetes::LogOptions,
+    ) -> Result<StoredLog, KubernetesError> {
+        let mut stream = self.kubernetes.read_log(pod_name, options).await?;
         let mut collector = Collector::default();
         while let Some(chunk) = stream.chunk().await? {
             collector.push(&chunk);
@@ -153,8 +170,18 @@ impl<P: Platform> App<P> {
     }
 }
 
-fn has_log(pod: &PodObservation) -> bool {
+/// Whether its container has started, so that there is a log.
+pub(crate) fn has_log(pod: &PodObservation) -> bool {
     pod.running_since.is_some() || pod.terminated.is_some()
+}
+
+/// Of two readings of one log the one that has more of it.
+pub(crate) fn better(first: StoredLog, second: StoredLog) -> StoredLog {
+    if second.bytes >= first.bytes {
+        second
+    } else {
+        first
+    }
 }
 
 /// Whether the API server surely has no log of it: its pod is gone, or its container never started.

@@ -91,7 +91,7 @@ fn is_over_its_own_storage(message: &str) -> bool {
         && (message.contains("ephemeral") || message.contains("EmptyDir volume"))
 }
 
-fn container_end(terminated: &Terminated) -> ContainerEnd {
+pub(crate) fn container_end(terminated: &Terminated) -> ContainerEnd {
     let reason = terminated.reason.as_deref().unwrap_or_default();
     ContainerEnd {
         exit_code: terminated.exit_code,

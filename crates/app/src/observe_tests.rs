@@ -32,6 +32,7 @@ fn pending() -> PodObservation {
         pod_message: None,
         disruption: None,
         deleted: false,
+        delete_by: None,
         node: Some("n1".to_owned()),
     }
 }

@@ -3,6 +3,7 @@
 //! A tick is idempotent and does not know who called it. It never retries inside: whatever fails is marked, and the
 //! next tick begins with a full list, which is the truth that the watch only hints at.
 
+mod cancels;
 mod deadlines;
 mod list;
 mod queue;
@@ -153,10 +154,11 @@ impl<P: Platform> Tick<'_, P> {
             let (listed, version) = self.follow_pods().await;
             (listed, version, self.failures.get())
         };
-        let ((listed, version, failures), (), (), (), ()) = futures::join!(
+        let ((listed, version, failures), (), (), (), (), ()) = futures::join!(
             watched,
             self.drain_queue(),
             self.end_what_is_due(),
+            self.carry_out_cancels(),
             self.forget_expired(),
             self.keep_lease(),
         );

@@ -2,7 +2,7 @@
 
 use app::{App, Platform};
 use bytes::Bytes;
-use domain::{Execution, Submission};
+use domain::{Execution, ExecutionId, Submission};
 use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue};
 use http::{Response, StatusCode};
 use serde::Serialize;
@@ -24,23 +24,37 @@ pub struct Reply<P: Platform> {
     pub failure: Option<String>,
 }
 
-/// Creates the Jobs of executions that were just accepted, so that nobody waits for the API server.
+/// What is still to do, so that nobody waits for the API server.
 #[derive(Debug)]
-pub struct Afterwards {
-    /// Each execution as it was accepted, with what was asked for.
-    pub accepted: Vec<(Execution, Submission)>,
+pub enum Afterwards {
+    /// To create the Jobs of executions that were just accepted: each as it was accepted, with what was asked for.
+    Dispatch(Vec<(Execution, Submission)>),
+    /// To carry out a cancel that was just noted.
+    Cancel(ExecutionId),
 }
 
 impl Afterwards {
-    /// What is left to do for them: nothing for what must wait in the queue.
+    /// What is left to do for those just accepted: nothing for what must wait in the queue.
     pub fn of(mut accepted: Vec<(Execution, Submission)>) -> Option<Self> {
         accepted.retain(|(execution, _)| execution.is_dispatched());
-        (!accepted.is_empty()).then_some(Self { accepted })
+        (!accepted.is_empty()).then_some(Self::Dispatch(accepted))
+    }
+
+    /// What was accepted, each with what was asked for.
+    #[cfg(test)]
+    pub fn accepted(&self) -> &[(Execution, Submission)] {
+        match self {
+            Self::Dispatch(accepted) => accepted,
+            Self::Cancel(_) => &[],
+        }
     }
 
     /// Does it. What goes wrong here is mended by the next tick.
     pub async fn run<P: Platform>(self, app: &App<P>) {
-        app.dispatch_accepted(&self.accepted).await;
+        match self {
+            Self::Dispatch(accepted) => app.dispatch_accepted(&accepted).await,
+            Self::Cancel(id) => app.carry_out_cancel(id).await,
+        }
     }
 }
 

@@ -28,6 +28,8 @@ pub enum Kind {
     MethodNotAllowed,
     /// The key was used for another request.
     IdempotencyConflict,
+    /// It is finished, so that what was asked for can no longer be done.
+    Finished,
     /// It is not finished, so that what was asked for cannot be done yet.
     NotFinished,
     /// The stored log has no times to select or show.
@@ -51,7 +53,7 @@ pub enum Kind {
 impl Kind {
     /// Every kind, for the test that holds the documentation to them.
     #[cfg(test)]
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::InvalidJson,
         Self::IncompleteBody,
         Self::InvalidQuery,
@@ -61,6 +63,7 @@ impl Kind {
         Self::NotFound,
         Self::MethodNotAllowed,
         Self::IdempotencyConflict,
+        Self::Finished,
         Self::NotFinished,
         Self::LogWithoutTimes,
         Self::BodyTooLarge,
@@ -85,6 +88,7 @@ impl Kind {
             Self::NotFound => ("not-found", "Not found", StatusCode::NOT_FOUND),
             Self::MethodNotAllowed => ("method-not-allowed", "Method not allowed", StatusCode::METHOD_NOT_ALLOWED),
             Self::IdempotencyConflict => ("idempotency-conflict", "The Idempotency-Key belongs to another request", StatusCode::CONFLICT),
+            Self::Finished => ("finished", "The execution is finished", StatusCode::CONFLICT),
             Self::NotFinished => ("not-finished", "The execution is not finished", StatusCode::CONFLICT),
             Self::LogWithoutTimes => ("log-without-times", "The stored log has no times", StatusCode::CONFLICT),
             Self::BodyTooLarge => ("body-too-large", "The body is too large", StatusCode::PAYLOAD_TOO_LARGE),

@@ -44,6 +44,8 @@ pub struct PodObservation {
     pub disruption: Option<String>,
     /// It is being deleted.
     pub deleted: bool,
+    /// When it is to be gone then: its grace ends.
+    pub delete_by: Option<Timestamp>,
     /// The node that it runs on.
     pub node: Option<String>,
 }
@@ -105,6 +107,7 @@ impl From<wire::Pod> for PodObservation {
                 .label(LABEL_EXECUTION)
                 .and_then(|id| Uuid::parse_str(id).ok()),
             deleted: metadata.deletion_timestamp.is_some(),
+            delete_by: metadata.deletion_timestamp,
             name: metadata.name,
             uid: metadata.uid,
             resource_version: metadata.resource_version,

@@ -66,10 +66,12 @@ impl<S: Sql> ExecutionStore<S> {
         readable(self.query(statement).await?.rows.into_iter().map(execution))
     }
 
-    /// Gives a claimed cancel back that is not at its end yet, to whoever comes next.
-    pub async fn release_cancel(&self, id: ExecutionId) -> Result<(), StoreError> {
+    /// Gives a claimed cancel back that is not at its end yet, to whoever comes at or after that time.
+    pub async fn release_cancel(&self, id: ExecutionId, at: Timestamp) -> Result<(), StoreError> {
         let statement = self
-            .build("UPDATE executions SET cancel_claim_until = 0 WHERE id = ")
+            .build("UPDATE executions SET cancel_claim_until = ")
+            .bind(micros(at))
+            .text(" WHERE id = ")
             .bind(id.to_string())
             .text(" AND ")
             .text(CANCELING)

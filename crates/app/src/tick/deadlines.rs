@@ -50,7 +50,7 @@ impl<P: Platform> Tick<'_, P> {
                 Applied::Finished => return self.finished(execution.id, None).await,
                 // It moved on, so another clock runs now; if that has run out too, the next look ends it.
                 Applied::Changed => return Ok(()),
-                Applied::Nothing | Applied::Unknown => {}
+                Applied::Nothing | Applied::Over | Applied::Unknown => {}
             }
         }
         if app

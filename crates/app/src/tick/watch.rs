@@ -156,7 +156,7 @@ impl<P: Platform> Tick<'_, P> {
     ) -> Result<(), Error> {
         match self.app.apply(id, seen, Some(pod)).await? {
             Applied::Finished => self.finished(id, pod.job_uid.as_deref()).await,
-            Applied::Nothing if ends(seen) && !pod.deleted => {
+            Applied::Over if ends(seen) && !pod.deleted => {
                 // Finished before, by somebody who did not get to delete the Job.
                 self.delete(id, pod.job_uid.as_deref()).await
             }

@@ -1,6 +1,7 @@
 //! The use cases against a cluster in process and a real SQLite, in virtual time, with every fault on purpose.
 
 mod batches;
+mod cancels;
 mod crashes;
 mod dispatch;
 mod dry_run;

@@ -1,6 +1,7 @@
 //! Which route answers which URL; each file here answers for one.
 
 mod batch;
+mod cancel;
 mod execution;
 mod executions;
 mod health;
@@ -27,6 +28,7 @@ enum Route<'a> {
     Batch,
     Execution(&'a str),
     Logs(&'a str),
+    Cancel(&'a str),
     Health,
     Ready,
     Tick,
@@ -63,7 +65,7 @@ fn route(path: &str) -> Route<'_> {
         None => Route::Execution(id),
         Some("logs") => Route::Logs(id),
         Some("events") => Route::Later("GET /executions/{id}/events"),
-        Some("cancel") => Route::Later("POST /executions/{id}/cancel"),
+        Some("cancel") => Route::Cancel(id),
         Some(below) if below == "deliveries" || below.starts_with("deliveries/") => {
             Route::Later("/executions/{id}/deliveries")
         }
@@ -99,6 +101,8 @@ pub async fn answer<P: Platform, B: BodyReader>(
             Err(not_allowed(parts, "GET, HEAD").into())
         }
         Route::Tick if parts.method == Method::POST => tick::run(app, parts).await,
+        Route::Cancel(id) if parts.method == Method::POST => cancel::request(app, parts, id).await,
+        Route::Cancel(_) => Err(not_allowed(parts, "POST").into()),
         Route::Tick => Err(not_allowed(parts, "POST").into()),
         Route::Later(feature) => Err(Problem::not_implemented(feature).into()),
         Route::Unknown => {
@@ -147,6 +151,7 @@ mod tests {
             ("/executions:batches", Route::Unknown),
             ("/executions/x", Route::Execution("x")),
             ("/executions/x/logs", Route::Logs("x")),
+            ("/executions/x/cancel", Route::Cancel("x")),
             ("/executions/", Route::Unknown),
             ("/executions//logs", Route::Unknown),
             ("/executions/x/", Route::Unknown),
@@ -162,7 +167,6 @@ mod tests {
         for later in [
             "/metrics",
             "/openapi.json",
-            "/executions/x/cancel",
             "/executions/x/events",
             "/executions/x/deliveries",
             "/executions/x/deliveries/1/redeliver",

@@ -80,7 +80,7 @@ fn each_has_the_answer_of_a_single_one_in_order() {
     }
     let afterwards = answer.afterwards.expect("Jobs to create");
     let ids: Vec<_> = afterwards
-        .accepted
+        .accepted()
         .iter()
         .map(|(e, _)| e.id.to_string())
         .collect();
@@ -139,7 +139,7 @@ fn the_largest_number_is_taken_and_no_more() {
     assert_eq!(count(&service), 500);
     let afterwards = answer.afterwards.expect("Jobs to create");
     assert_eq!(
-        afterwards.accepted.len(),
+        afterwards.accepted().len(),
         100,
         "the tick creates the others"
     );

@@ -62,7 +62,7 @@ fn the_smallest_request_is_accepted_and_shown_whole() {
     let afterwards = answer
         .afterwards
         .expect("there is room, so its Job is created afterwards");
-    assert_eq!(afterwards.accepted[0].0.id.to_string(), id);
+    assert_eq!(afterwards.accepted()[0].0.id.to_string(), id);
     futures::executor::block_on(afterwards.run(&service.app));
     assert_eq!(
         service.get(&format!("/executions/{id}")).json()["id"],

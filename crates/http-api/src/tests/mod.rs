@@ -3,6 +3,7 @@
 mod anything;
 mod batch;
 mod bodies;
+mod cancel;
 mod chance;
 mod docs;
 mod dry_run;

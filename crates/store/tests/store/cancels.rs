@@ -37,7 +37,7 @@ fn a_cancel_has_one_worker_at_a_time() {
     assert_eq!(claim(99), [], "its first worker has it");
     assert_eq!(claim(100), std::slice::from_ref(&first));
     assert_eq!(claim(100), []);
-    ready(store.release_cancel(first.id)).expect("it writes");
+    ready(store.release_cancel(first.id, at(101))).expect("it writes");
     assert_eq!(claim(101).len(), 1);
     assert_eq!(get(&store, &first), first, "claims change no generation");
     assert_eq!(

@@ -39,7 +39,6 @@ pub fn cases() -> Vec<Case> {
     }
     let one = format!("/executions/{NOBODY}");
     let routes = [
-        ("POST", format!("{one}/cancel"), "cancel"),
         ("POST", "/executions:batch?dryRun=true".to_owned(), "dryRun"),
         ("GET", format!("{one}/events"), "events"),
         ("GET", format!("{one}/deliveries"), "deliveries"),

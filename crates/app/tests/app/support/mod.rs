@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
-use app::{App, Config, Log, LogOptions, Platform, StoredLog, Submitted, TickReport};
+use app::{App, Canceled, Config, Log, LogOptions, Platform, StoredLog, Submitted, TickReport};
 use domain::{Execution, ExecutionId, Reason, Resources, Status, Submission, Timeouts};
 use serde_json::json;
 use store::testing::Sqlite;
@@ -106,6 +106,14 @@ impl Bench {
         self.world
             .run(self.app().dispatch_submitted(&execution, submission));
         execution.id
+    }
+
+    /// Notes a cancel, and answers whether its instance is to carry it out.
+    pub fn cancel(&self, id: ExecutionId) -> bool {
+        match self.world.run(self.app().cancel(id)) {
+            Ok(Canceled::Accepted { to_carry_out, .. }) => to_carry_out,
+            other => panic!("it was not accepted: {other:?}"),
+        }
     }
 
     /// The clock and its sleep, for what a test does beside.
