@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value};
 
+use crate::limits::MAX_LISTED_ERRORS;
 use crate::problem::{FieldError, Place, shortened, unknown};
 
 /// Gathers the errors of one request.
@@ -163,10 +164,18 @@ impl Object {
         }
     }
 
-    /// Notes every member with another name than these; a null does not make it known.
+    /// Notes every member with another name than these; a null does not make it known. Beyond what is listed they are
+    /// only counted: a body has room for a million of them, and the nearest known name of each takes its time.
     pub fn refuse_unknown(&self, known: &[&str], reader: &mut Reader) {
-        for name in self.members.keys().filter(|n| !known.contains(&n.as_str())) {
+        let is_unknown = |name: &&String| !known.contains(&name.as_str());
+        let mut strangers = self.members.keys().filter(is_unknown);
+        for name in strangers.by_ref().take(MAX_LISTED_ERRORS) {
             reader.add(self.pointer(name), unknown("field", name, known));
+        }
+        let more = strangers.count();
+        if more > 0 {
+            let detail = format!("has {more} more unknown fields");
+            reader.add(self.pointer.clone(), detail);
         }
     }
 }

@@ -512,6 +512,19 @@ fn unknown_fields_are_refused_by_name() {
 }
 
 #[test]
+fn countless_unknown_fields_are_counted() {
+    let mut body: serde_json::Map<_, _> = (0..MAX_LISTED_ERRORS + 1_000)
+        .map(|n| (format!("strange{n}"), json!(1)))
+        .collect();
+    body.insert("script".to_owned(), json!("true"));
+    let errors = submit(body.into()).expect_err("they are unknown");
+    assert_eq!(errors.len(), MAX_LISTED_ERRORS + 1);
+    let last = errors.last().expect("errors");
+    assert_eq!(last.place, Place::Pointer(String::new()));
+    assert_eq!(last.detail, "has 1000 more unknown fields");
+}
+
+#[test]
 fn all_errors_are_told_at_once() {
     check(
         json!({

@@ -1,5 +1,6 @@
 //! The contract of the API, each promise kept once by a running Executor.
 
+mod batch;
 mod list;
 mod logs;
 mod others;
