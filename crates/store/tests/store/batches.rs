@@ -160,6 +160,8 @@ fn a_key_is_good_for_one_batch() {
         ));
     }
     assert_eq!(all(&store), 12 + 1 + 10);
+    let again = insert_batch(&store, &batch(50, 200, &[0; 12]), Some(("k", "d")), 3);
+    assert!(matches!(again, InsertedBatch::Replayed { .. }), "{again:?}");
 }
 
 #[test]
