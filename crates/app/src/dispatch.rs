@@ -110,7 +110,9 @@ impl<P: Platform> App<P> {
         submission: &Submission,
         attempt: Attempt,
     ) -> Result<String, NotCreated> {
-        let mut payload = kubernetes::payload(&run_spec(execution, submission));
+        let mut spec = run_spec(execution, submission);
+        spec.database = self.database().await?.to_owned();
+        let mut payload = kubernetes::payload(&spec);
         // An earlier creation may have gone through unseen, and its script may end while this one is on its way:
         // then the name is free again. So the Job runs only once the record, read after the creation, says so.
         if attempt == Attempt::Again
@@ -309,6 +311,7 @@ pub(crate) fn run_spec(execution: &Execution, submission: &Submission) -> RunSpe
         id: execution.id.0,
         job_name: execution.job_name(),
         spec_digest: submission.digest.clone(),
+        database: String::new(),
         image: submission.image.clone(),
         script: submission.script.clone(),
         interpreter: submission.interpreter.clone(),

@@ -34,8 +34,13 @@ pub use tick::TickReport;
 // What the callers of this crate need of the rooms behind it.
 pub use store::{BatchKey, Cursor, Filter, Page, StoredLog};
 
+use std::cell::OnceCell;
+
 use kubernetes::Client;
 use store::ExecutionStore;
+
+/// The state key of the database's own mark.
+const DATABASE: &str = "database";
 
 /// Executor's use cases over one platform.
 pub struct App<P: Platform> {
@@ -43,6 +48,7 @@ pub struct App<P: Platform> {
     store: ExecutionStore<P::Sql>,
     kubernetes: Client<P::Transport>,
     runtime: P::Runtime,
+    database: OnceCell<String>,
 }
 
 impl<P: Platform> App<P> {
@@ -54,6 +60,7 @@ impl<P: Platform> App<P> {
             store: ExecutionStore::new(sql),
             kubernetes,
             runtime,
+            database: OnceCell::new(),
         }
     }
 
@@ -65,6 +72,19 @@ impl<P: Platform> App<P> {
     /// The time now, by the platform's clock.
     pub fn now(&self) -> jiff::Timestamp {
         self.runtime.now()
+    }
+
+    /// What tells this database from those of other Executors in the namespace: made once, by chance, and kept in it.
+    ///
+    /// # Errors
+    /// When the database cannot be read, or written the first time.
+    pub(crate) async fn database(&self) -> Result<&str, Error> {
+        if let Some(known) = self.database.get() {
+            return Ok(known);
+        }
+        let new = tick::hex(&self.runtime.random::<16>());
+        let settled = self.store.settle_state(DATABASE, &new).await?;
+        Ok(self.database.get_or_init(|| settled))
     }
 
     /// Tells the operator why a caller got a 500 or 503.

@@ -63,6 +63,8 @@ pub struct TickReport {
     pub finished: u32,
     /// How many records it forgot since they had expired.
     pub forgotten: u32,
+    /// How many Jobs it deleted that were made for executions which this database no longer knows.
+    pub swept: u32,
     /// Whether it began with a full list.
     pub listed: bool,
     /// How many things it left to the next tick.
@@ -79,6 +81,7 @@ struct Tick<'a, P: Platform> {
     dispatched: Cell<u32>,
     finished: Cell<u32>,
     forgotten: Cell<u32>,
+    swept: Cell<u32>,
     failures: Cell<u32>,
     last_failure: RefCell<String>,
     /// Finished in this tick with the Job deleted: their pods' last events need no look at the store.
@@ -137,6 +140,7 @@ impl<P: Platform> App<P> {
             dispatched: Cell::new(0),
             finished: Cell::new(0),
             forgotten: Cell::new(0),
+            swept: Cell::new(0),
             failures: Cell::new(0),
             last_failure: RefCell::default(),
             done: RefCell::default(),
@@ -175,6 +179,7 @@ impl<P: Platform> Tick<'_, P> {
             dispatched: self.dispatched.get(),
             finished: self.finished.get(),
             forgotten: self.forgotten.get(),
+            swept: self.swept.get(),
             listed,
             failures: self.failures.get(),
         })
@@ -251,6 +256,6 @@ impl<P: Platform> Tick<'_, P> {
     }
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -28,6 +28,9 @@ pub const LABEL_EXECUTION: &str = "executor.dev/execution";
 /// The annotation with the digest of what was asked for: tells our own Job from a stranger's of the same name.
 pub const ANNOTATION_SPEC_DIGEST: &str = "executor.dev/spec-digest";
 
+/// The annotation that names whose Job it is: several Executors, each with a database of its own, may share a namespace.
+pub const ANNOTATION_DATABASE: &str = "executor.dev/database";
+
 /// In front of the caller's own labels.
 const CALLER_LABEL_PREFIX: &str = "label.executor.dev/";
 
@@ -71,6 +74,8 @@ pub struct RunSpec {
     pub job_name: String,
     /// The digest of what was asked for.
     pub spec_digest: String,
+    /// What tells the database that remembers the execution from others; empty says nothing.
+    pub database: String,
     /// The image.
     pub image: String,
     /// The script's text.
@@ -411,8 +416,11 @@ fn metadata(spec: &RunSpec) -> ObjectMeta {
         .collect();
     labels.insert(LABEL_MANAGED_BY.to_owned(), MANAGED_BY.to_owned());
     labels.insert(LABEL_EXECUTION.to_owned(), spec.id.hyphenated().to_string());
-    let annotations =
+    let mut annotations =
         BTreeMap::from([(ANNOTATION_SPEC_DIGEST.to_owned(), spec.spec_digest.clone())]);
+    if !spec.database.is_empty() {
+        annotations.insert(ANNOTATION_DATABASE.to_owned(), spec.database.clone());
+    }
     ObjectMeta {
         labels: Some(labels),
         annotations: Some(annotations),

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use crate::job::{ANNOTATION_SPEC_DIGEST, LABEL_EXECUTION};
+use crate::job::{ANNOTATION_DATABASE, ANNOTATION_SPEC_DIGEST, LABEL_EXECUTION};
 use crate::wire;
 
 /// A Job as last seen.
@@ -19,6 +19,8 @@ pub struct JobObservation {
     pub execution_id: Option<Uuid>,
     /// The digest of what was asked for, from its annotation.
     pub spec_digest: Option<String>,
+    /// Whose Job it is, from its annotation; none where it does not say.
+    pub database: Option<String>,
     /// When it was created, by the API server's clock.
     pub created_at: Option<Timestamp>,
     /// It makes no pod yet.
@@ -65,6 +67,7 @@ impl From<wire::Job> for JobObservation {
             spec_digest: metadata
                 .annotation(ANNOTATION_SPEC_DIGEST)
                 .map(str::to_owned),
+            database: metadata.annotation(ANNOTATION_DATABASE).map(str::to_owned),
             suspended: job.spec.suspend.unwrap_or(false),
             active: job.status.active.unwrap_or(0),
             created_at: metadata.creation_timestamp,
@@ -92,7 +95,7 @@ mod tests {
         let job = observe(
             r#"{"metadata":{"name":"x-01890a5d-ac96-774b-bcce-b302099a8057","uid":"u","resourceVersion":"42",
                 "creationTimestamp":"2026-01-02T03:04:05Z","deletionTimestamp":"2026-01-02T03:05:05Z","managedFields":[{}],
-                "labels":{"executor.dev/execution":"01890a5d-ac96-774b-bcce-b302099a8057"},"annotations":{"executor.dev/spec-digest":"ab"}},
+                "labels":{"executor.dev/execution":"01890a5d-ac96-774b-bcce-b302099a8057"},"annotations":{"executor.dev/spec-digest":"ab","executor.dev/database":"d1"}},
               "spec":{"suspend":false,"template":{"spec":{}}},
               "status":{"failed":1,"ready":0,"terminating":0,"uncountedTerminatedPods":{},"conditions":[
                 {"type":"FailureTarget","status":"True","reason":"BackoffLimitExceeded"},
@@ -109,6 +112,7 @@ mod tests {
             (None, false, 0, true)
         );
         assert_eq!(job.spec_digest.as_deref(), Some("ab"));
+        assert_eq!(job.database.as_deref(), Some("d1"));
         assert_eq!(
             job.created_at,
             Some("2026-01-02T03:04:05Z".parse().expect("a time"))

@@ -117,6 +117,9 @@ impl<S: Sql> ExecutionStore<S> {
 
     /// A small fact that never changes: stores this value if there is none yet, and gives what is stored then.
     pub async fn settle_state(&self, key: &str, value: &str) -> Result<String, StoreError> {
+        if let Some(settled) = self.get_state(key).await? {
+            return Ok(settled);
+        }
         let statement = self
             .build("INSERT INTO state (name, value) VALUES (")
             .bind(key)

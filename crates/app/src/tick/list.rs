@@ -4,16 +4,21 @@ use std::collections::HashSet;
 
 use domain::{Execution, ExecutionId, Observation, Status};
 use futures::{StreamExt, stream};
+use jiff::SignedDuration;
 use kubernetes::{JobObservation, MANAGED_SELECTOR, Page, PodObservation};
 
 use super::{LISTED_AT, OBSERVATIONS_IN_FLIGHT, Tick};
-use crate::{Error, Platform};
+use crate::{Error, Platform, Runtime};
 
 /// How many objects a page of a list has: what kubectl asks for, and far under the limits of memory.
 const LIST_PAGE: u32 = 500;
 
 /// How many executions are read from the store at once.
 const STORE_PAGE: u32 = 500;
+
+/// How old a Job is left alone at least though its execution is not known: long enough for whoever works on the database
+/// or the cluster by hand to see it.
+const SWEEP_AFTER: SignedDuration = SignedDuration::from_mins(10);
 
 impl<P: Platform> Tick<'_, P> {
     /// Brings the store up to what the cluster has; answers the resourceVersion to watch the pods from.
@@ -97,9 +102,8 @@ impl<P: Platform> Tick<'_, P> {
         let Some(id) = job.execution_id.map(ExecutionId) else {
             return Ok(());
         };
-        // Not ours, if we do not know it: another Executor may share the namespace.
         let Some(execution) = self.app.store.get(id).await? else {
-            return Ok(());
+            return self.sweep(id, job).await;
         };
         if execution.status == Status::Finished {
             return if job.deleted {
@@ -126,6 +130,26 @@ impl<P: Platform> Tick<'_, P> {
                 self.conclude(id, message, Some(&job.uid)).await?;
             }
         }
+        Ok(())
+    }
+
+    /// Nobody remembers what this Job was made for: its record was deleted before it. Deleted is only what says that it
+    /// belongs to this database, since another Executor may share the namespace.
+    async fn sweep(&self, id: ExecutionId, job: &JobObservation) -> Result<(), Error> {
+        let Some(created_at) = job.created_at.filter(|_| !job.deleted) else {
+            return Ok(());
+        };
+        let age = self.app.now().duration_since(created_at);
+        if age < SWEEP_AFTER || job.database.as_deref() != Some(self.app.database().await?) {
+            return Ok(());
+        }
+        self.delete(id, Some(&job.uid)).await?;
+        self.swept.set(self.swept.get() + 1);
+        let runtime = &self.app.runtime;
+        runtime.log(
+            "a Job that nobody remembers was deleted",
+            &[("job", &job.name)],
+        );
         Ok(())
     }
 

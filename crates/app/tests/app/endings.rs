@@ -230,21 +230,30 @@ fn the_api_server_being_away_is_no_outcome() {
 #[test]
 fn another_executors_jobs_in_the_namespace_are_left_alone() {
     let ours = Bench::new();
-    let theirs = json!({"app.kubernetes.io/managed-by": "executor",
+    let labels = json!({"app.kubernetes.io/managed-by": "executor",
         "executor.dev/execution": "01890a5d-ac96-774b-bcce-b302099a8057"});
-    let job = json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "x-theirs", "labels": theirs},
-        "spec": {"template": {"metadata": {"labels": theirs}, "spec": {"restartPolicy": "Never",
-            "containers": [{"name": "script", "image": "alpine:3"}]}}}});
-    let (code, answer) = ours
-        .world
-        .ask("POST", "/apis/batch/v1/namespaces/runs/jobs", &job);
-    assert_eq!(code, 201, "{answer}");
-    let report = ours.tick(3);
-    assert_eq!(
-        (report.failures, report.finished),
-        (0, 0),
-        "{:?}",
-        ours.world.lines
-    );
-    assert_eq!(ours.world.names("jobs"), ["x-theirs"]);
+    // Of an older version, which said nothing, and of another database.
+    let theirs = json!({"executor.dev/database": "another"});
+    for (name, annotations) in [("x-old", json!({})), ("x-theirs", theirs)] {
+        let metadata = json!({"name": name, "labels": labels, "annotations": annotations});
+        let job = json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": metadata,
+            "spec": {"template": {"metadata": {"labels": labels}, "spec": {"restartPolicy": "Never",
+                "containers": [{"name": "script", "image": "alpine:3"}]}}}});
+        let (code, answer) = ours
+            .world
+            .ask("POST", "/apis/batch/v1/namespaces/runs/jobs", &job);
+        assert_eq!(code, 201, "{answer}");
+    }
+    for _ in 0..2 {
+        let report = ours.tick(3);
+        assert_eq!(
+            (report.failures, report.finished, report.swept),
+            (0, 0, 0),
+            "{:?}",
+            ours.world.lines
+        );
+        assert!(report.listed);
+        assert_eq!(ours.world.names("jobs"), ["x-old", "x-theirs"]);
+        ours.world.pass(3_600);
+    }
 }

@@ -3,7 +3,7 @@
 use app::Forgotten;
 use domain::{ExecutionId, Submission};
 
-use crate::support::{Bench, submission};
+use crate::support::{Bench, Effect, submission};
 
 fn kept_for(seconds: u32) -> Submission {
     Submission {
@@ -59,5 +59,24 @@ fn only_a_finished_one_is_forgotten_by_word() {
     bench.tick(9);
     assert_eq!(forget(), Forgotten::Gone);
     assert_eq!(forget(), Forgotten::Unknown);
+    bench.assert_nothing_left();
+}
+
+#[test]
+fn a_job_that_nobody_remembers_is_swept_after_a_while() {
+    let bench = Bench::new();
+    bench.script(500, 0, "hello\n");
+    let id = bench.submit_and_dispatch(&submission());
+    bench.world.fault("DELETE jobs", u32::MAX, Effect::NotSent);
+    bench.tick(3);
+    let forgotten = bench.world.run(bench.app().forget(id));
+    assert_eq!(forgotten.expect("the store answers"), Forgotten::Gone);
+    bench.world.heal();
+    let report = bench.tick(3);
+    assert_eq!((report.listed, report.swept), (true, 0), "it is too young");
+    assert_eq!(bench.world.names("jobs").len(), 1);
+    bench.world.pass(600);
+    let report = bench.tick(3);
+    assert_eq!((report.failures, report.swept), (0, 1));
     bench.assert_nothing_left();
 }

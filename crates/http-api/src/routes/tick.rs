@@ -21,6 +21,7 @@ struct TickJson<'a> {
     dispatched: u32,
     finished: u32,
     forgotten: u32,
+    swept: u32,
     listed: bool,
     failures: u32,
 }
@@ -33,6 +34,7 @@ impl<'a> From<&'a TickReport> for TickJson<'a> {
             dispatched: report.dispatched,
             finished: report.finished,
             forgotten: report.forgotten,
+            swept: report.swept,
             listed: report.listed,
             failures: report.failures,
         }
