@@ -31,7 +31,9 @@ impl<S: Sql> ExecutionStore<S> {
     /// As [`update`](Self::update) for an execution whose Job is going to be deleted, and stores its log up to
     /// now in the same transaction, with its sizes: after the deletion there may be none to read.
     pub async fn stop(&self, next: &Execution, log: &StoredLog) -> Result<Written, StoreError> {
-        self.update_with_log(next, log).await
+        let statements = self.statements_with_log(next, log);
+        let updated = self.transaction(&statements).await?.is_some();
+        self.written(next.id, updated).await
     }
 
     /// Takes cancels that nobody works on at `now`, for the caller until `claim_until`; that does not change the

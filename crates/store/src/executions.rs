@@ -298,20 +298,18 @@ impl<S: Sql> ExecutionStore<S> {
     /// transaction. The sizes in the execution are those of `log`, whatever `next.log` says.
     pub async fn finish(&self, next: &Execution, log: &StoredLog) -> Result<Written, StoreError> {
         debug_assert_eq!(next.status, Status::Finished, "it ends with this");
-        self.update_with_log(next, log).await
+        let statements = self.statements_with_log(next, log);
+        let updated = self.transaction(&statements).await?.is_some();
+        self.written(next.id, updated).await
     }
 
-    /// Stores the next generation and its log, over one that was stored before.
-    pub(crate) async fn update_with_log(
-        &self,
-        next: &Execution,
-        log: &StoredLog,
-    ) -> Result<Written, StoreError> {
+    /// Stores the next generation with the sizes of its log, and the log, over one that was stored before.
+    pub(crate) fn statements_with_log(&self, next: &Execution, log: &StoredLog) -> Vec<Statement> {
         let next = Execution {
             log: Some(log.summary()),
             ..next.clone()
         };
-        let statements = vec![
+        vec![
             self.set(&next).if_generation(&next).must_change(),
             self.build("INSERT INTO logs (execution_id, head, tail) VALUES (")
                 .bind(next.id.to_string())
@@ -324,9 +322,7 @@ impl<S: Sql> ExecutionStore<S> {
                      DO UPDATE SET head = excluded.head, tail = excluded.tail",
                 )
                 .statement(),
-        ];
-        let updated = self.transaction(&statements).await?.is_some();
-        self.written(next.id, updated).await
+        ]
     }
 
     /// The kept log of an execution that is finished, or whose Job's deletion is decided.
