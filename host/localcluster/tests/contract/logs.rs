@@ -107,6 +107,34 @@ fn follow_streams_until_the_end() {
 }
 
 #[test]
+fn a_followed_log_has_the_last_words_of_a_job_that_is_deleted_in_the_foreground() {
+    let job_name = unique("lastwords");
+    let script = "trap 'echo bye; exit 0' TERM; echo ready; while true; do sleep 0.1; done";
+    api().create("jobs", &job(&job_name, script));
+    let pod = api().wait_pod(&job_name, "running", |pod| {
+        !pod["status"]["containerStatuses"][0]["state"]["running"].is_null()
+    });
+    let pod = name(&pod);
+    let target = format!("{}/log?follow=true", api().path("pods", &pod));
+    let response = api().send("GET", &target, None, &[]);
+    assert_eq!(response.status().as_u16(), 200);
+    let mut reader = response.into_body().into_reader();
+    let mut first = [0; 6];
+    reader.read_exact(&mut first).expect("its first line");
+    assert_eq!(&first, b"ready\n");
+    let options = json!({"propagationPolicy": "Foreground"});
+    let (status, _) = api().call("DELETE", &api().path("jobs", &job_name), Some(&options));
+    assert_eq!(status, 200);
+    let mut rest = String::new();
+    reader
+        .read_to_string(&mut rest)
+        .expect("a log that ends well");
+    assert_eq!(rest, "bye\n");
+    api().wait_gone("jobs", &job_name);
+    assert!(api().get("pods", &pod).is_none(), "the Job goes last");
+}
+
+#[test]
 fn refusals() {
     let (job_name, pod) = run("true");
     let check = |api: &Api, query: &str, code: u16, message: &str| {
