@@ -5,6 +5,8 @@ use std::time::Duration;
 use domain::Quantity;
 use kubernetes::ClientConfig;
 
+use crate::webhooks::WebhookRules;
+
 /// A tick shorter than this would spend its time on starting.
 const MIN_TICK_BUDGET_SECONDS: f64 = 0.1;
 
@@ -44,6 +46,9 @@ pub struct Config {
     pub tick_budget: Duration,
     /// `tick_token`: bearer token of `POST /internal/tick`; empty leaves it open.
     tick_token: Secret,
+    /// `webhook_secrets`: a JSON object from names to `whsec_<base64>`, the secrets that sign; empty for none.
+    /// `webhook_allowed_hosts`: globs of inner hosts that may be told all the same, perhaps with `http://`.
+    pub webhooks: WebhookRules,
 }
 
 /// A text that never shows in a log.
@@ -93,8 +98,14 @@ impl Config {
                 .parse::<Quantity>()
                 .map_err(|e| problem(variable, &e.to_string()))
         };
+        let kube_url = base_url(required("kube_url")?)?;
+        let webhooks = WebhookRules::read(
+            &text("webhook_secrets")?,
+            &text("webhook_allowed_hosts")?,
+            &kube_url,
+        );
         Ok(Self {
-            kube_url: base_url(required("kube_url")?)?,
+            kube_url,
             kube_token: secret("kube_token")?,
             kube_namespace: required("kube_namespace")?,
             default_image: required("default_image")?,
@@ -106,6 +117,7 @@ impl Config {
             ttl_seconds: ttl_seconds(&required("ttl_seconds")?)?,
             tick_budget: tick_budget(&required("tick_budget_seconds")?)?,
             tick_token: secret("tick_token")?,
+            webhooks: webhooks.map_err(|(variable, wrong)| problem(variable, &wrong))?,
         })
     }
 
@@ -201,7 +213,7 @@ mod tests {
                 "ttl_seconds" => "0",
                 "tick_budget_seconds" => "9.6",
                 "allowed_images" => "docker.io/*, ghcr.io/*",
-                "tick_token" => "",
+                "tick_token" | "webhook_secrets" => "",
                 _ => "x",
             };
             Some(text.to_owned())
@@ -231,9 +243,23 @@ mod tests {
             ("ttl_seconds", "315360001"),
             ("tick_budget_seconds", "NaN"),
             ("tick_budget_seconds", "1e9"),
+            ("webhook_secrets", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"),
+            (
+                "webhook_secrets",
+                r#"{"a":"MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"}"#,
+            ),
+            (
+                "webhook_secrets",
+                r#"{"a b":"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"}"#,
+            ),
+            ("webhook_secrets", r#"{"a":7}"#),
+            ("webhook_allowed_hosts", "ftp://example.org"),
+            ("webhook_allowed_hosts", "example.org/path"),
+            ("webhook_allowed_hosts", "example.org:8080"),
         ] {
             let error = Config::read(lookup(name, value)).expect_err(value);
             assert_eq!(error.variable, name);
+            assert!(!error.to_string().contains("MfKQ9"), "{error}");
         }
         assert!(Config::read(|_| None).is_err());
     }

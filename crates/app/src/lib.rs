@@ -17,6 +17,7 @@ mod read;
 mod readiness;
 mod submit;
 mod tick;
+mod webhooks;
 pub mod wire;
 
 pub use cancel::Canceled;
@@ -30,9 +31,13 @@ pub use read::View;
 pub use readiness::{Check, Readiness};
 pub use submit::{Submitted, SubmittedBatch};
 pub use tick::TickReport;
+pub use webhooks::{DEFAULT_SECRET, WebhookRules};
 
 // What the callers of this crate need of the rooms behind it.
-pub use store::{BatchKey, Cursor, Filter, Page, StoredLog};
+pub use store::{
+    Attempt, BatchKey, Cursor, Delivery, DeliveryState, Filter, MAX_DELIVERIES, Page, Redelivered,
+    StoredLog,
+};
 
 use std::cell::OnceCell;
 

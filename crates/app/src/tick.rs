@@ -9,6 +9,7 @@ mod list;
 mod queue;
 mod retention;
 mod watch;
+mod webhooks;
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
@@ -145,9 +146,13 @@ impl<P: Platform> App<P> {
             last_failure: RefCell::default(),
             done: RefCell::default(),
         };
-        let report = tick.run().await;
-        self.store.release_lease(LEASE, &tick.holder).await?;
-        report
+        let leading = async {
+            let report = tick.run().await;
+            self.store.release_lease(LEASE, &tick.holder).await?;
+            report
+        };
+        // A receiver that takes its time must not keep the next tick waiting, so the lease is not held for it.
+        futures::join!(leading, tick.deliver_webhooks()).0
     }
 }
 

@@ -12,5 +12,5 @@ pub mod transition;
 pub use execution::{Clock, Execution, ExecutionId, LogSummary, Status, Waiting, WaitingKind};
 pub use quantity::Quantity;
 pub use reason::{Ending, Fault, Outcome, Reason};
-pub use submission::{Resources, Submission, Timeouts};
+pub use submission::{Resources, Submission, Timeouts, Webhook};
 pub use transition::{ContainerEnd, Observation, transition};

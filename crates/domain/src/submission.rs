@@ -39,6 +39,15 @@ impl Default for Timeouts {
     }
 }
 
+/// Where the end is to be told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Webhook {
+    /// The receiver's URL. It may be as good as a secret, so it is neither shown nor logged.
+    pub url: String,
+    /// The name, in the configuration, of the secret that signs.
+    pub secret_ref: String,
+}
+
 /// What to run and how: valid, with every default filled in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Submission {
@@ -64,6 +73,8 @@ pub struct Submission {
     pub labels: BTreeMap<String, String>,
     /// How long the record is kept after the end, in seconds.
     pub ttl_seconds: u32,
+    /// Where its end is to be told.
+    pub webhook: Option<Webhook>,
     /// SHA-256 of the canonical request, in lowercase hex: tells a replay from another request,
     /// and our own Job from a stranger's of the same name.
     pub digest: String,

@@ -32,6 +32,8 @@ pub enum Kind {
     Finished,
     /// It is not finished, so that what was asked for cannot be done yet.
     NotFinished,
+    /// So many deliveries of one execution are not kept.
+    TooManyDeliveries,
     /// The stored log has no times to select or show.
     LogWithoutTimes,
     /// The body is over its limit.
@@ -53,7 +55,7 @@ pub enum Kind {
 impl Kind {
     /// Every kind, for the test that holds the documentation to them.
     #[cfg(test)]
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::InvalidJson,
         Self::IncompleteBody,
         Self::InvalidQuery,
@@ -65,6 +67,7 @@ impl Kind {
         Self::IdempotencyConflict,
         Self::Finished,
         Self::NotFinished,
+        Self::TooManyDeliveries,
         Self::LogWithoutTimes,
         Self::BodyTooLarge,
         Self::UnsupportedMediaType,
@@ -90,6 +93,7 @@ impl Kind {
             Self::IdempotencyConflict => ("idempotency-conflict", "The Idempotency-Key belongs to another request", StatusCode::CONFLICT),
             Self::Finished => ("finished", "The execution is finished", StatusCode::CONFLICT),
             Self::NotFinished => ("not-finished", "The execution is not finished", StatusCode::CONFLICT),
+            Self::TooManyDeliveries => ("too-many-deliveries", "The execution has too many deliveries", StatusCode::CONFLICT),
             Self::LogWithoutTimes => ("log-without-times", "The stored log has no times", StatusCode::CONFLICT),
             Self::BodyTooLarge => ("body-too-large", "The body is too large", StatusCode::PAYLOAD_TOO_LARGE),
             Self::UnsupportedMediaType => ("unsupported-media-type", "The body must be JSON in UTF-8", StatusCode::UNSUPPORTED_MEDIA_TYPE),

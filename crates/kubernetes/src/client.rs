@@ -93,6 +93,11 @@ impl<T: Transport> Client<T> {
         &self.config
     }
 
+    /// The way out itself, for requests to others than the API server: nothing of ours is added to them, no token above all.
+    pub fn transport(&self) -> &T {
+        &self.transport
+    }
+
     /// Creates a Job.
     ///
     /// # Errors

@@ -85,6 +85,9 @@ impl<S: Sql> ExecutionStore<S> {
             if !execution.labels.is_empty() {
                 statements.push(self.insert_labels(execution));
             }
+            if let Some(webhook) = &submission.webhook {
+                statements.push(self.insert_webhook(execution.id, webhook));
+            }
         }
         let next = first_dispatched(&queued, at_once.min(max_running));
         if !next.is_empty() {

@@ -105,6 +105,9 @@ impl<S: Sql> ExecutionStore<S> {
         if !queued.labels.is_empty() {
             statements.push(self.insert_labels(&queued));
         }
+        if let Some(webhook) = &submission.webhook {
+            statements.push(self.insert_webhook(queued.id, webhook));
+        }
         for _ in 0..INSERT_TRIES {
             if let Some(answers) = self.transaction(&statements).await? {
                 let row = answers
@@ -294,11 +297,12 @@ impl<S: Sql> ExecutionStore<S> {
         self.written(next.id, updated).await
     }
 
-    /// As [`update`](Self::update) for a finished execution, and stores its log in the same
-    /// transaction. The sizes in the execution are those of `log`, whatever `next.log` says.
+    /// As [`update`](Self::update) for a finished execution, and stores its log and the delivery to its webhook in the
+    /// same transaction. The sizes in the execution are those of `log`, whatever `next.log` says.
     pub async fn finish(&self, next: &Execution, log: &StoredLog) -> Result<Written, StoreError> {
         debug_assert_eq!(next.status, Status::Finished, "it ends with this");
-        let statements = self.statements_with_log(next, log);
+        let mut statements = self.statements_with_log(next, log);
+        statements.push(self.first_delivery(next));
         let updated = self.transaction(&statements).await?.is_some();
         self.written(next.id, updated).await
     }

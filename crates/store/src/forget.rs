@@ -8,7 +8,14 @@ use crate::sql::{Builder, Sql};
 use crate::{ExecutionStore, StoreError, Written};
 
 /// The tables with rows of executions, by their column `execution_id`.
-const BELONGINGS: [&str; 3] = ["payloads", "labels", "logs"];
+const BELONGINGS: [&str; 6] = [
+    "payloads",
+    "labels",
+    "logs",
+    "webhooks",
+    "deliveries",
+    "delivery_attempts",
+];
 
 /// When a finished record may be forgotten. The text is that of an index.
 const EXPIRES_AT: &str = "finished_at + ttl_seconds * 1000000";
@@ -26,13 +33,18 @@ impl<S: Sql> ExecutionStore<S> {
     }
 
     /// Forgets finished executions that have been kept for as long as they were to be at `now`, the longest
-    /// expired first, in one transaction; at most [`MAX_FORGOTTEN`]. Answers how many.
+    /// expired first, in one transaction; at most [`MAX_FORGOTTEN`]. Answers how many. Those whose webhook is still to
+    /// be told stay until it is, or is given up: the message is made of the record.
     pub async fn forget_expired(&self, now: Timestamp) -> Result<u32, StoreError> {
         let statement = self
             .build("SELECT id FROM executions WHERE status = 'FINISHED' AND ")
             .text(EXPIRES_AT)
             .text(" <= ")
             .bind(micros(now))
+            .text(
+                " AND NOT EXISTS (SELECT 1 FROM deliveries \
+                 WHERE execution_id = executions.id AND next_at IS NOT NULL)",
+            )
             .text(" ORDER BY ")
             .text(EXPIRES_AT)
             .text(", id LIMIT ")

@@ -20,6 +20,7 @@ mod rows;
 pub mod sql;
 #[cfg(feature = "testing")]
 pub mod testing;
+mod webhooks;
 
 pub use batch::{BatchKey, InsertedBatch};
 pub use claims::{MAX_CLAIMS, MAX_ROWS};
@@ -28,6 +29,10 @@ pub use forget::MAX_FORGOTTEN;
 pub use lease::{Lease, LeaseRow};
 pub use list::{Cursor, Filter, Page};
 pub use sql::{Dialect, Rows, Sql, SqlError, Statement, Value};
+pub use webhooks::{
+    Attempt, Claim, Delivery, DeliveryState, MAX_DELIVERIES, MAX_DELIVERY_CLAIMS, Redelivered,
+    Settled,
+};
 
 /// How often a statement is tried again at once when the database is busy. Each try has already
 /// waited for the lock as long as the host's busy timeout says (Spin: 5 s), so more would only let

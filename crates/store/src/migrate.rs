@@ -13,7 +13,7 @@ struct Migration {
     text: &'static str,
 }
 
-const SQLITE: [Migration; 3] = [
+const SQLITE: [Migration; 4] = [
     Migration {
         version: 1,
         name: "executions",
@@ -28,6 +28,11 @@ const SQLITE: [Migration; 3] = [
         version: 3,
         name: "cancel and expiry",
         text: include_str!("../migrations/sqlite/0003_cancel_and_expiry.sql"),
+    },
+    Migration {
+        version: 4,
+        name: "webhooks",
+        text: include_str!("../migrations/sqlite/0004_webhooks.sql"),
     },
 ];
 

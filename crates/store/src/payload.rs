@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use domain::{Quantity, Resources, Submission, Timeouts};
+use domain::{Quantity, Resources, Submission, Timeouts, Webhook};
 use serde::{Deserialize, Serialize};
 
 use crate::StoreError;
@@ -33,7 +33,17 @@ struct Body {
     /// Absent in what was accepted before it could be said.
     #[serde(default = "first_ttl_seconds")]
     ttl_seconds: u32,
+    /// Absent where none was asked for, as in rows of older versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    webhook: Option<Hook>,
     digest: String,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Hook {
+    url: String,
+    secret_ref: String,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -69,6 +79,7 @@ pub(crate) fn encode(submission: &Submission) -> String {
         priority,
         labels,
         ttl_seconds,
+        webhook,
         digest,
     } = submission.clone();
     let Timeouts {
@@ -102,6 +113,7 @@ pub(crate) fn encode(submission: &Submission) -> String {
         priority,
         labels,
         ttl_seconds,
+        webhook: webhook.map(|Webhook { url, secret_ref }| Hook { url, secret_ref }),
         digest,
     };
     // Strings, numbers and maps by string always are JSON.
@@ -155,6 +167,9 @@ pub(crate) fn decode(id: &str, text: &str) -> Result<Submission, StoreError> {
         priority: body.priority,
         labels: body.labels,
         ttl_seconds: body.ttl_seconds,
+        webhook: body
+            .webhook
+            .map(|Hook { url, secret_ref }| Webhook { url, secret_ref }),
         digest: body.digest,
     })
 }

@@ -182,7 +182,10 @@ impl Reader {
         T::try_from(number).map_err(|_| self.out_of_range(column, number))
     }
 
-    fn optional_number<T: TryFrom<i64>>(&mut self, column: &str) -> Result<Option<T>, StoreError> {
+    pub(crate) fn optional_number<T: TryFrom<i64>>(
+        &mut self,
+        column: &str,
+    ) -> Result<Option<T>, StoreError> {
         self.optional_integer(column)?
             .map(|n| T::try_from(n).map_err(|_| self.out_of_range(column, n)))
             .transpose()
@@ -212,7 +215,7 @@ impl Reader {
         }
     }
 
-    fn optional_time(&mut self, column: &str) -> Result<Option<Timestamp>, StoreError> {
+    pub(crate) fn optional_time(&mut self, column: &str) -> Result<Option<Timestamp>, StoreError> {
         self.optional_integer(column)?
             .map(|n| Timestamp::from_microsecond(n).map_err(|_| self.out_of_range(column, n)))
             .transpose()
@@ -224,7 +227,7 @@ impl Reader {
     }
 
     /// Text that must be one of a closed set.
-    fn name<T>(
+    pub(crate) fn name<T>(
         &self,
         column: &str,
         text: &str,
@@ -233,7 +236,11 @@ impl Reader {
         find(text).ok_or_else(|| self.corrupt(column, format!("\"{text}\" is not known here")))
     }
 
-    fn parsed<T: std::str::FromStr>(&self, column: &str, text: &str) -> Result<T, StoreError>
+    pub(crate) fn parsed<T: std::str::FromStr>(
+        &self,
+        column: &str,
+        text: &str,
+    ) -> Result<T, StoreError>
     where
         T::Err: std::fmt::Display,
     {

@@ -10,3 +10,4 @@ mod forgetting;
 mod support;
 mod ticks;
 mod timeouts;
+mod webhooks;

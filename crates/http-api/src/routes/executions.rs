@@ -95,6 +95,7 @@ pub(super) fn rules<P: Platform>(app: &App<P>) -> Rules<'_> {
             ephemeral_storage: Some(config.max_ephemeral_storage.clone()),
         },
         ttl_seconds: config.ttl_seconds,
+        webhooks: &config.webhooks,
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod batch;
 mod cancel;
+mod deliveries;
 mod execution;
 mod executions;
 mod health;
@@ -29,6 +30,9 @@ enum Route<'a> {
     Execution(&'a str),
     Logs(&'a str),
     Cancel(&'a str),
+    Deliveries(&'a str),
+    /// Of that execution, the delivery with that number.
+    Redeliver(&'a str, &'a str),
     Health,
     Ready,
     Tick,
@@ -66,10 +70,11 @@ fn route(path: &str) -> Route<'_> {
         Some("logs") => Route::Logs(id),
         Some("events") => Route::Later("GET /executions/{id}/events"),
         Some("cancel") => Route::Cancel(id),
-        Some(below) if below == "deliveries" || below.starts_with("deliveries/") => {
-            Route::Later("/executions/{id}/deliveries")
-        }
-        Some(_) => Route::Unknown,
+        Some("deliveries") => Route::Deliveries(id),
+        Some(below) => match below.split('/').collect::<Vec<_>>()[..] {
+            ["deliveries", number, "redeliver"] => Route::Redeliver(id, number),
+            _ => Route::Unknown,
+        },
     }
 }
 
@@ -97,7 +102,12 @@ pub async fn answer<P: Platform, B: BodyReader>(
         Route::Logs(id) if get => logs::get(app, parts, id).await,
         Route::Health if get => Ok(health::alive()),
         Route::Ready if get => Ok(health::ready(app).await),
-        Route::Logs(_) | Route::Health | Route::Ready => {
+        Route::Deliveries(id) if get => deliveries::list(app, parts, id).await,
+        Route::Redeliver(id, number) if parts.method == Method::POST => {
+            deliveries::redeliver(app, parts, id, number).await
+        }
+        Route::Redeliver(..) => Err(not_allowed(parts, "POST").into()),
+        Route::Logs(_) | Route::Deliveries(_) | Route::Health | Route::Ready => {
             Err(not_allowed(parts, "GET, HEAD").into())
         }
         Route::Tick if parts.method == Method::POST => tick::run(app, parts).await,
@@ -156,7 +166,15 @@ mod tests {
             ("/executions//logs", Route::Unknown),
             ("/executions/x/", Route::Unknown),
             ("/executions/x/logs/", Route::Unknown),
+            ("/executions/x/deliveries", Route::Deliveries("x")),
+            (
+                "/executions/x/deliveries/1/redeliver",
+                Route::Redeliver("x", "1"),
+            ),
             ("/executions/x/deliverieses", Route::Unknown),
+            ("/executions/x/deliveries/", Route::Unknown),
+            ("/executions/x/deliveries/1", Route::Unknown),
+            ("/executions/x/deliveries/1/redeliver/", Route::Unknown),
             ("/Executions", Route::Unknown),
             ("/", Route::Unknown),
             ("", Route::Unknown),
@@ -164,13 +182,7 @@ mod tests {
         ] {
             assert_eq!(route(path), expected, "{path}");
         }
-        for later in [
-            "/metrics",
-            "/openapi.json",
-            "/executions/x/events",
-            "/executions/x/deliveries",
-            "/executions/x/deliveries/1/redeliver",
-        ] {
+        for later in ["/metrics", "/openapi.json", "/executions/x/events"] {
             assert!(matches!(route(later), Route::Later(_)), "{later}");
         }
     }

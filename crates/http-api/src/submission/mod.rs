@@ -6,8 +6,9 @@ mod image;
 mod reader;
 mod resources;
 mod text;
+mod webhook;
 
-use app::MAX_TTL_SECONDS;
+use app::{MAX_TTL_SECONDS, WebhookRules};
 use domain::{Resources, Submission, Timeouts};
 use serde_json::{Map, Value};
 
@@ -29,6 +30,8 @@ pub struct Rules<'a> {
     pub max_resources: Resources,
     /// How long the record is kept after the end when the request does not say.
     pub ttl_seconds: u32,
+    /// Whom webhooks may tell, and who signs.
+    pub webhooks: &'a WebhookRules,
 }
 
 /// The fields of a request.
@@ -44,10 +47,11 @@ const FIELDS: &[&str] = &[
     "priority",
     "labels",
     "ttlSeconds",
+    "webhook",
 ];
 
 /// Fields of the contract that this version does not have.
-const LATER_FIELDS: &[&str] = &["secretEnv", "retry", "webhook"];
+const LATER_FIELDS: &[&str] = &["secretEnv", "retry"];
 
 /// Names that people put into the body, and where they belong.
 const ELSEWHERE: &[(&str, &str)] = &[
@@ -60,6 +64,7 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("cpu", "belongs under `resources`"),
     ("memory", "belongs under `resources`"),
     ("runSeconds", "belongs under `timeouts`"),
+    ("webhookUrl", "belongs under `webhook`, as `url`"),
 ];
 
 /// A batch as it was posted: valid, in its order.
@@ -170,6 +175,7 @@ fn submission(
         priority: priority(&mut object, reader),
         labels: text::labels(&mut object, reader),
         ttl_seconds: ttl_seconds(&mut object, rules, reader),
+        webhook: webhook::webhook(&mut object, rules.webhooks, reader),
         digest,
     };
     (reader.count() == before).then_some(submission)

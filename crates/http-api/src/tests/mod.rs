@@ -5,6 +5,7 @@ mod batch;
 mod bodies;
 mod cancel;
 mod chance;
+mod deliveries;
 mod docs;
 mod dry_run;
 mod execution;

@@ -123,7 +123,7 @@ fn bad_requests_get_their_problems() {
         ("GET", &cancel, &[], "", 405, "method-not-allowed", "POST"),
         ("DELETE", &cancel, &[], "", 405, "method-not-allowed", "POST"),
         ("GET", &format!("{one}/events"), &[], "", 501, "not-implemented", "events"),
-        ("GET", &format!("{one}/deliveries"), &[], "", 501, "not-implemented", "deliveries"),
+        ("GET", &format!("{one}/deliveries"), &[], "", 404, "not-found", id),
         ("GET", &format!("{one}/log"), &[], "", 404, "not-found", "nothing"),
         ("GET", "/metrics", &[], "", 501, "not-implemented", "metrics"),
         ("GET", "/openapi.json", &[], "", 501, "not-implemented", "openapi"),

@@ -19,6 +19,7 @@ pub fn submit(body: Value) -> Result<Submission, Vec<FieldError>> {
             ephemeral_storage: Some("16Gi".parse().expect("a quantity")),
         },
         ttl_seconds: 3600,
+        webhooks: &app::WebhookRules::default(),
     };
     parse_submission(body, &rules)
 }
@@ -505,7 +506,7 @@ fn unknown_fields_are_refused_by_name() {
         ("idempotencyKey", "belongs in a header"),
         ("secretEnv", "not supported yet"),
         ("retry", "not supported yet"),
-        ("webhook", "not supported yet"),
+        ("webhookUrl", "belongs under `webhook`"),
     ] {
         check_field(name, json!("x"), &format!("/{name}"), detail);
     }

@@ -14,3 +14,4 @@ mod lists;
 mod migrations;
 mod plans;
 mod support;
+mod webhooks;

@@ -6,8 +6,8 @@ use domain::transition::Observation;
 use domain::{Outcome, Reason, Status, transition};
 use store::testing::{Sqlite, ready};
 use store::{
-    BatchKey, Cursor, Dialect, ExecutionStore, Filter, Rows, Sql, SqlError, Statement, StoredLog,
-    Value,
+    BatchKey, Cursor, Dialect, ExecutionStore, Filter, Rows, Settled, Sql, SqlError, Statement,
+    StoredLog, Value,
 };
 
 use crate::support::*;
@@ -52,7 +52,7 @@ impl Recorder {
     }
 }
 
-const TABLES: [&str; 8] = [
+const TABLES: [&str; 11] = [
     "executions",
     "payloads",
     "logs",
@@ -61,6 +61,9 @@ const TABLES: [&str; 8] = [
     "other",
     "leases",
     "state",
+    "webhooks",
+    "deliveries",
+    "delivery_attempts",
 ];
 
 /// The plans use these indexes, sort nothing, and read no table from end to end.
@@ -206,7 +209,7 @@ fn the_number_of_statements_is_as_small_as_it_can_be() {
         ready(store.finish(&end, &log)).expect("it writes"),
         store::Written::Updated
     );
-    count(2);
+    count(3);
 }
 
 #[test]
@@ -247,6 +250,36 @@ fn the_reconcilers_statements_cost_what_they_answer() {
     ready(store.set_state("k", "v")).expect("it writes");
     ready(store.get_state("k")).expect("it reads");
     check(&store, &[]);
+}
+
+#[test]
+fn webhooks_cost_what_they_answer() {
+    let store = recorded();
+    let execution = queued(0);
+    let asked = with_webhook(&execution);
+    ready(store.insert(&execution, &asked, None, 5, at(9))).expect("it inserts");
+    let end = ended(&get_of(&store, &execution), 0, 2);
+    let log = StoredLog::default();
+    assert_eq!(
+        ready(store.finish(&end, &log)).expect("it writes"),
+        store::Written::Updated
+    );
+    store.sql().seen.take();
+    let claims = ready(store.claim_deliveries(at(3), at(9), 5)).expect("it claims");
+    check(&store, &["deliveries_next (next_at<?)"]);
+    ready(store.claim_deliveries(at(3), at(9), 5)).expect("it looks");
+    assert_eq!(store.sql().seen.borrow().len(), 1, "nothing is written");
+    check(&store, &["COVERING INDEX deliveries_next (next_at<?)"]);
+    ready(store.settle_delivery(&claims[0], &attempt(1), Settled::Again(at(5))))
+        .expect("it writes");
+    ready(store.redeliver(execution.id, 1, at(4))).expect("it writes");
+    ready(store.deliveries(execution.id)).expect("it reads");
+    check(&store, &[]);
+}
+
+fn get_of(store: &ExecutionStore<Recorder>, execution: &domain::Execution) -> domain::Execution {
+    let stored = ready(store.get(execution.id)).expect("it reads");
+    stored.expect("it is there")
 }
 
 #[test]

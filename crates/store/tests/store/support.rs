@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 
 use domain::transition::Observation;
 use domain::{
-    ContainerEnd, Execution, ExecutionId, Resources, Status, Submission, Timeouts, transition,
+    ContainerEnd, Execution, ExecutionId, Resources, Status, Submission, Timeouts, Webhook,
+    transition,
 };
 use jiff::Timestamp;
 use store::testing::{Sqlite, ready};
-use store::{ExecutionStore, Inserted, StoredLog, Written};
+use store::{Attempt, ExecutionStore, Inserted, StoredLog, Written};
 
 pub type Store = ExecutionStore<Sqlite>;
 
@@ -88,7 +89,31 @@ pub fn submission(execution: &Execution) -> Submission {
         priority: execution.priority,
         labels: execution.labels.clone(),
         ttl_seconds: execution.ttl_seconds,
+        webhook: None,
         digest: format!("digest of {}", execution.id),
+    }
+}
+
+/// The same, and its end is to be told.
+pub fn with_webhook(execution: &Execution) -> Submission {
+    let webhook = Webhook {
+        url: "https://example.org/hook?key=1".into(),
+        secret_ref: "default".into(),
+    };
+    Submission {
+        webhook: Some(webhook),
+        ..submission(execution)
+    }
+}
+
+/// An attempt to deliver that got the status 500.
+pub fn attempt(number: u32) -> Attempt {
+    Attempt {
+        number,
+        started_at: at(3),
+        duration_micros: 1_500,
+        status_code: Some(500),
+        error: Some("the receiver answered 500".into()),
     }
 }
 

@@ -23,7 +23,6 @@ pub fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
     let fields = [
         ("retry", json!({ "limit": 3 })),
-        ("webhook", json!({ "url": "https://example.org/hook" })),
         ("secretEnv", json!({ "A": { "secret": "s", "key": "k" } })),
     ];
     for (feature, value) in fields {
@@ -41,7 +40,6 @@ pub fn cases() -> Vec<Case> {
     let routes = [
         ("POST", "/executions:batch?dryRun=true".to_owned(), "dryRun"),
         ("GET", format!("{one}/events"), "events"),
-        ("GET", format!("{one}/deliveries"), "deliveries"),
     ];
     for (method, path, feature) in routes {
         let body = (method == "POST").then(|| json!({ "script": "echo never" }));

@@ -1,11 +1,13 @@
 //! A bench for the use cases: a cluster in process, a database in memory, virtual time. Nothing here sleeps.
 
 mod fault;
+mod receiver;
 mod runner;
 mod wire;
 mod world;
 
 pub use fault::{Effect, refusal};
+pub use receiver::{Receipt, SECRET};
 pub use world::World;
 
 use std::collections::BTreeMap;
@@ -13,7 +15,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use app::{App, Canceled, Config, Log, LogOptions, Platform, StoredLog, Submitted, TickReport};
-use domain::{Execution, ExecutionId, Reason, Resources, Status, Submission, Timeouts};
+use domain::{Execution, ExecutionId, Reason, Resources, Status, Submission, Timeouts, Webhook};
 use serde_json::json;
 use store::testing::Sqlite;
 use wire::{Database, Wire};
@@ -63,7 +65,9 @@ impl Bench {
             let text = match name {
                 "kube_url" => "http://cluster:8001".to_owned(),
                 "kube_namespace" => "runs".to_owned(),
-                "kube_token" | "tick_token" => String::new(),
+                "kube_token" => "a-token-for-the-api-server-alone".to_owned(),
+                "tick_token" | "webhook_allowed_hosts" => String::new(),
+                "webhook_secrets" => json!({"default": SECRET}).to_string(),
                 "default_image" => "alpine:3".to_owned(),
                 "allowed_images" => "*".to_owned(),
                 "max_cpu" => "4".to_owned(),
@@ -222,7 +226,20 @@ pub fn submission() -> Submission {
         priority: 0,
         labels: BTreeMap::new(),
         ttl_seconds: 24 * 3600,
+        webhook: None,
         digest: "5891b5b522d5df086d0ff0b110fbd9d21bb4fc7163af34d08286a2e846f6be03".to_owned(),
+    }
+}
+
+/// The same, and its end is to be told.
+pub fn hooked_submission() -> Submission {
+    let webhook = Webhook {
+        url: "https://example.org/hook?key=hidden".to_owned(),
+        secret_ref: "default".to_owned(),
+    };
+    Submission {
+        webhook: Some(webhook),
+        ..submission()
     }
 }
 

@@ -1,6 +1,7 @@
 //! The world of one test: a cluster, a clock that only the test's executor moves, faults, and crashes.
 
 use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::rc::Rc;
@@ -16,6 +17,7 @@ use localcluster::{Cluster, ClusterConfig, Request};
 use serde_json::Value;
 
 use super::fault::Fault;
+use super::receiver::{Receipt, Received};
 use super::runner::CountingRunner;
 
 /// Not a whole second, so that the cluster's times, which are whole seconds, lie before ours.
@@ -41,6 +43,10 @@ pub struct World {
     pub script: RefCell<Value>,
     /// Each statement fails while this is set.
     pub database_down: Cell<bool>,
+    /// What the receiver of webhooks does with the next messages; then it takes them.
+    pub receipts: RefCell<VecDeque<Receipt>>,
+    /// What it was told.
+    pub received: RefCell<Vec<Received>>,
     steps: Cell<u32>,
     crash_after: Cell<u32>,
     crashed: Cell<bool>,
@@ -70,6 +76,8 @@ impl World {
             jobs_made: Cell::default(),
             script: RefCell::new(serde_json::json!({})),
             database_down: Cell::default(),
+            receipts: RefCell::default(),
+            received: RefCell::default(),
             steps: Cell::default(),
             crash_after: Cell::new(u32::MAX),
             crashed: Cell::default(),

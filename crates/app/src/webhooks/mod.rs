@@ -1,0 +1,114 @@
+//! Webhooks: telling a receiver that an execution is finished, signed, as often as it takes.
+
+mod guard;
+mod request;
+mod rules;
+mod schedule;
+mod signature;
+
+pub use rules::{DEFAULT_SECRET, WebhookRules};
+
+use std::time::Duration;
+
+use domain::ExecutionId;
+use futures::future::{self, Either};
+use jiff::SignedDuration;
+use kubernetes::{Timeouts, Transport};
+use store::{Attempt, Claim, Delivery, Redelivered, Settled};
+
+use crate::{App, Error, Platform, Runtime};
+use schedule::Answered;
+
+/// A receiver in reach connects in milliseconds, one across the world in less than a second; five allow for lost packets.
+const CONNECT: Duration = Duration::from_secs(5);
+
+/// From the attempt's beginning until the head of the answer. A receiver should take the message and work on it later.
+const ATTEMPT_LIMIT: Duration = Duration::from_secs(10);
+
+/// For how long a delivery is its claimer's: an attempt, and every try to store what came of it.
+pub(crate) const CLAIM: SignedDuration = SignedDuration::from_secs(30);
+
+/// Only the head of an answer is read.
+const TIMEOUTS: Timeouts = Timeouts {
+    connect: CONNECT,
+    first_byte: ATTEMPT_LIMIT,
+    between_bytes: ATTEMPT_LIMIT,
+};
+
+impl<P: Platform> App<P> {
+    /// The deliveries of that execution's end, if there is such an execution; none before its end.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn deliveries(&self, id: ExecutionId) -> Result<Option<Vec<Delivery>>, Error> {
+        if self.store.get(id).await?.is_none() {
+            return Ok(None);
+        }
+        Ok(Some(self.store.deliveries(id).await?))
+    }
+
+    /// Asks for one more delivery, as the one of that number; the next tick makes it.
+    ///
+    /// # Errors
+    /// When the store cannot be written.
+    pub async fn redeliver(&self, id: ExecutionId, number: u32) -> Result<Redelivered, Error> {
+        Ok(self.store.redeliver(id, number, self.now()).await?)
+    }
+
+    /// Makes one attempt, and stores what came of it.
+    ///
+    /// # Errors
+    /// When the store fails. Then the claim runs out and somebody tries again, so that a receiver may hear twice.
+    pub(crate) async fn deliver(&self, claim: &Claim) -> Result<(), Error> {
+        let started_at = self.now();
+        let answered = self.send_webhook(claim).await?;
+        let ended_at = self.now();
+        let took = ended_at.duration_since(started_at).as_micros();
+        let attempt = Attempt {
+            number: claim.attempt,
+            started_at,
+            duration_micros: u64::try_from(took).unwrap_or(0),
+            status_code: answered.status_code(),
+            error: answered.error(),
+        };
+        let [.., chance] = self.runtime.random::<8>();
+        let settled = schedule::settled(&answered, claim.attempt, ended_at, chance);
+        self.store.settle_delivery(claim, &attempt, settled).await?;
+        if settled == Settled::Failed {
+            let why = attempt.error.as_deref().unwrap_or_default();
+            self.runtime.log(
+                "a webhook was given up",
+                &[
+                    ("execution", &claim.execution_id),
+                    ("delivery", &claim.delivery),
+                    ("error", &why),
+                ],
+            );
+        }
+        Ok(())
+    }
+
+    async fn send_webhook(&self, claim: &Claim) -> Result<Answered, Error> {
+        let Some(view) = self.get(claim.execution_id).await? else {
+            return Ok(Answered::Withdrawn);
+        };
+        let now = self.now();
+        let request = match request::build(&view, &claim.webhook, &self.config.webhooks, now) {
+            Ok(request) => request,
+            Err(refusal) => return Ok(Answered::Nothing(refusal)),
+        };
+        // The API server's token and the like are added by its client; this goes past it.
+        let answer = self.kubernetes.transport().send(request, TIMEOUTS);
+        let limit = self.runtime.sleep(ATTEMPT_LIMIT);
+        Ok(
+            match future::select(std::pin::pin!(answer), std::pin::pin!(limit)).await {
+                Either::Left((Ok(response), _)) => Answered::of(&response, self.now()),
+                Either::Left((Err(error), _)) => Answered::Nothing(error.to_string()),
+                Either::Right(((), _)) => Answered::Nothing(format!(
+                    "the receiver did not answer within {} s",
+                    ATTEMPT_LIMIT.as_secs()
+                )),
+            },
+        )
+    }
+}
