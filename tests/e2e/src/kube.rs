@@ -60,6 +60,21 @@ impl Kube {
         }
     }
 
+    /// The names of the pods of the execution with that id.
+    ///
+    /// # Panics
+    /// When the server does not answer with a list.
+    pub fn pods_of(&self, id: &str) -> Vec<String> {
+        let path = format!(
+            "/api/v1/namespaces/{}/pods?labelSelector=executor.dev/execution={id}",
+            self.namespace
+        );
+        match self.try_get(&path) {
+            Ok(list) => names(&list),
+            Err(e) => panic!("{e}"),
+        }
+    }
+
     /// Waits until there is no Job, or gives those left at the limit.
     pub fn jobs_left_after(&self, limit: Duration) -> Vec<String> {
         let none = poll(limit, || self.jobs().is_empty().then_some(()));

@@ -138,11 +138,6 @@ fn headers() -> Vec<Case> {
         keyed("not ASCII", "schlüssel"),
         case("idempotency key twice", twice, bad),
         case(
-            "prefer a wait that is no number",
-            raw::post(&[("prefer", "wait=soon")], GOOD),
-            bad,
-        ),
-        case(
             "two thousand headers",
             raw::post(&many, GOOD),
             Expected::Host,
