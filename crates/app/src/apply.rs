@@ -135,6 +135,9 @@ impl<P: Platform> App<P> {
 
     /// Deletes the Job of a finished execution, with its pod and its ConfigMaps. Gone already is fine.
     ///
+    /// Where its uid is not known, the Job of that name is asked whether it is this execution's: a
+    /// stranger's is never deleted.
+    ///
     /// # Errors
     /// When the API server does not do it now; a later full list finds the Job again.
     pub(crate) async fn delete_job(
@@ -143,9 +146,18 @@ impl<P: Platform> App<P> {
         uid: Option<&str>,
     ) -> Result<(), Error> {
         let name = domain::execution::job_name(execution_id);
+        let uid = match uid {
+            Some(uid) => uid.to_owned(),
+            None => match self.kubernetes.get_job(&name).await {
+                Ok(job) if job.execution_id == Some(execution_id.0) => job.uid,
+                Ok(_) => return Ok(()),
+                Err(error) if error.is_not_found() => return Ok(()),
+                Err(error) => return Err(error.into()),
+            },
+        };
         match self
             .kubernetes
-            .delete_job(&name, uid, Propagation::Background)
+            .delete_job(&name, Some(&uid), Propagation::Background)
             .await
         {
             Ok(()) => Ok(()),

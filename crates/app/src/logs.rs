@@ -111,7 +111,8 @@ impl<P: Platform> App<P> {
             return Ok(None);
         }
         let pods = self.kubernetes.pods_of_job(&execution.job_name()).await?;
-        let Some(pod) = pods.iter().find(|pod| has_log(pod)) else {
+        let ours = |pod: &&PodObservation| pod.execution_id == Some(execution.id.0);
+        let Some(pod) = pods.iter().find(|pod| ours(pod) && has_log(pod)) else {
             return Ok(None);
         };
         let options = kubernetes::LogOptions {

@@ -44,10 +44,16 @@ impl<P: Platform> Tick<'_, P> {
         } else {
             app.kubernetes.pods_of_job(&execution.job_name()).await?
         };
-        let pod = pods.first();
+        // The name alone proves nothing: somebody else's Job may have taken it.
+        let pod = pods
+            .iter()
+            .find(|pod| pod.execution_id == Some(execution.id.0));
+        let job_uid = pod
+            .and_then(|pod| pod.job_uid.as_deref())
+            .or(execution.job_uid.as_deref());
         if let Some(seen) = pod.and_then(observation) {
             match app.apply(execution.id, &seen, pod).await? {
-                Applied::Finished => return self.finished(execution.id, None).await,
+                Applied::Finished => return self.finished(execution.id, job_uid).await,
                 // It moved on, so another clock runs now; if that has run out too, the next look ends it.
                 Applied::Changed => return Ok(()),
                 Applied::Nothing | Applied::Over | Applied::Unknown => {}
@@ -58,8 +64,7 @@ impl<P: Platform> Tick<'_, P> {
             .await?
             == Applied::Finished
         {
-            self.finished(execution.id, execution.job_uid.as_deref())
-                .await?;
+            self.finished(execution.id, job_uid).await?;
         }
         Ok(())
     }

@@ -160,3 +160,27 @@ fn a_deadline_waits_until_the_cluster_can_be_asked() {
     bench.tick(5);
     bench.assert_ran_once(id, "done\n");
 }
+
+#[test]
+fn a_strangers_job_of_the_same_name_says_nothing_and_stays() {
+    let bench = Bench::new();
+    bench.world.script.replace(json!({"startMs": 600_000}));
+    let id = bench.submit_and_dispatch(&with_limits(300, 5, 600));
+    let name = bench.get(id).job_name();
+    let jobs = "/apis/batch/v1/namespaces/runs/jobs";
+    bench.world.ask(
+        "DELETE",
+        &format!("{jobs}/{name}"),
+        &json!({"propagationPolicy": "Background"}),
+    );
+    bench.world.pass(1);
+    let stranger = json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": name}, "spec": {"template":
+        {"spec": {"restartPolicy": "Never", "containers": [{"name": "script", "image": "alpine:3"}]}}}});
+    let (status, _) = bench.world.ask("POST", jobs, &stranger);
+    assert_eq!(status, 201);
+    // Only the clock asks for it, by its name.
+    bench.world.fault("LIST jobs", u32::MAX, Effect::NotSent);
+    bench.tick(8);
+    assert_eq!(bench.finished(id).1, Reason::StartTimeout);
+    assert_eq!(bench.world.names("jobs"), [name]);
+}
