@@ -39,8 +39,20 @@ pub(crate) const CREATIONS_IN_FLIGHT: usize = 8;
 pub(crate) enum Attempt {
     /// Nobody has.
     First,
-    /// Another's claim ran out before the Job's uid was stored.
+    /// Another's claim ran out before the Job's uid was stored, or it was put back into the queue.
     Again,
+}
+
+impl Attempt {
+    /// Of an execution just taken from the queue. One that was there before may have been asked for: an answer was lost,
+    /// and what came after it put it back. The first generation is its acceptance, the second its first dispatch.
+    pub(crate) const fn from_queue(execution: &Execution) -> Self {
+        if execution.generation <= 2 {
+            Self::First
+        } else {
+            Self::Again
+        }
+    }
 }
 
 /// How a creation went, for whoever paces the next ones.

@@ -49,7 +49,9 @@ impl<P: Platform> Tick<'_, P> {
             .claim_queued(now, now + CLAIM, app.config.max_running, batch)
             .await?;
         let again = again.iter().map(|claim| (claim, Attempt::Again));
-        let first = first.iter().map(|claim| (claim, Attempt::First));
+        let first = first
+            .iter()
+            .map(|claim| (claim, Attempt::from_queue(&claim.0)));
         let claimed: Vec<_> = again.chain(first).collect();
         if claimed.is_empty() {
             return Ok(None);

@@ -254,3 +254,26 @@ fn no_more_run_at_once_than_the_limit_says() {
     }
     assert_eq!(bench.world.jobs_made.get(), 5);
 }
+
+#[test]
+fn what_went_back_into_the_queue_after_a_lost_answer_is_not_run_twice() {
+    let bench = Bench::new();
+    bench.script(18_000, 0, "hello\n");
+    // Created unseen; then surely not asked for again, so it is queued; then asked for while the script ends.
+    bench.world.fault("POST jobs", 1, Effect::Lost);
+    bench.world.fault("POST jobs", 1, Effect::NotSent);
+    bench.world.fault("POST jobs", 1, Effect::Slow(4));
+    let id = bench.submit_and_dispatch(&submission());
+    bench.world.pass(15);
+    bench.world.fault("LIST jobs", 5, Effect::NotSent);
+    bench.tick(9);
+    assert!(bench.world.all_faults_fired());
+    assert_eq!(bench.finished(id).1, Reason::Completed);
+    assert_eq!(
+        bench.world.jobs_made.get(),
+        2,
+        "the name was free when the last request arrived"
+    );
+    assert_eq!(bench.world.starts(), 1, "how often a pod was started");
+    bench.assert_nothing_left();
+}
