@@ -7,10 +7,12 @@ pub mod execution;
 pub mod quantity;
 pub mod reason;
 pub mod submission;
+pub mod timeline;
 pub mod transition;
 
 pub use execution::{Clock, Execution, ExecutionId, LogSummary, Status, Waiting, WaitingKind};
 pub use quantity::Quantity;
 pub use reason::{Ending, Fault, Outcome, Reason};
 pub use submission::{Resources, Submission, Timeouts, Webhook};
+pub use timeline::Entry;
 pub use transition::{ContainerEnd, Observation, transition};

@@ -88,7 +88,9 @@ impl<S: Sql> ExecutionStore<S> {
             if let Some(webhook) = &submission.webhook {
                 statements.push(self.insert_webhook(execution.id, webhook));
             }
+            statements.extend(self.first_events(execution, execution));
         }
+        let dispatch_at = statements.len();
         let next = first_dispatched(&queued, at_once.min(max_running));
         if !next.is_empty() {
             let all = u32::try_from(queued.len()).unwrap_or(u32::MAX);
@@ -99,12 +101,18 @@ impl<S: Sql> ExecutionStore<S> {
                     .text(" RETURNING id")
                     .statement(),
             );
+            for after in &next {
+                if let Some(before) = queued.iter().find(|before| before.id == after.id) {
+                    statements.extend(self.dispatched_events(before, after));
+                }
+            }
         }
         for _ in 0..INSERT_TRIES {
-            if let Some(mut answers) = self.transaction(&statements).await? {
+            if let Some(answers) = self.transaction(&statements).await? {
                 let mut dispatched = HashSet::new();
                 if !next.is_empty() {
-                    for row in answers.pop().unwrap_or_default().rows {
+                    let answer = answers.into_iter().nth(dispatch_at);
+                    for row in answer.unwrap_or_default().rows {
                         dispatched.insert(Reader::new("executions", row).text("id")?);
                     }
                 }

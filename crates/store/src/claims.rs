@@ -51,21 +51,29 @@ impl<S: Sql> ExecutionStore<S> {
         let candidates = self
             .candidates(now, max_running, limit.min(MAX_CLAIMS))
             .await?;
-        let next: Vec<Execution> = candidates
+        let steps: Vec<(&Execution, Execution)> = candidates
             .iter()
-            .filter_map(|execution| transition(execution, &Observation::Dispatched, now))
+            .filter_map(|execution| {
+                let next = transition(execution, &Observation::Dispatched, now)?;
+                Some((execution, next))
+            })
             .collect();
-        if next.is_empty() {
+        if steps.is_empty() {
             return Ok(Vec::new());
         }
-        let answer = self
-            .query(
-                self.dispatch(&next, claim_until, max_running)
-                    .text(" RETURNING id, ")
-                    .text(BODY)
-                    .statement(),
-            )
-            .await?;
+        let told = steps
+            .iter()
+            .flat_map(|(before, next)| self.dispatched_events(before, next));
+        let told: Vec<Statement> = told.collect();
+        let next: Vec<Execution> = steps.into_iter().map(|(_, next)| next).collect();
+        let dispatch = self
+            .dispatch(&next, claim_until, max_running)
+            .text(" RETURNING id, ")
+            .text(BODY);
+        let mut statements = vec![dispatch.statement()];
+        statements.extend(told);
+        let answers = self.transaction(&statements).await?;
+        let answer = answers.into_iter().flatten().next().unwrap_or_default();
         let mut next: HashMap<String, Execution> =
             next.into_iter().map(|e| (e.id.to_string(), e)).collect();
         in_order(readable(answer.rows.into_iter().filter_map(|row| {

@@ -1,5 +1,6 @@
 //! One execution: insert, read, compare-and-set, finish with its log.
 
+use domain::timeline::{self, Entry};
 use domain::transition::Observation;
 use domain::{Execution, ExecutionId, LogSummary, Status, Submission, transition};
 use jiff::Timestamp;
@@ -10,7 +11,7 @@ use crate::rows::{
     whole_micros,
 };
 use crate::sql::{Builder, Sql, SqlError, Statement};
-use crate::{ExecutionStore, StoreError, payload};
+use crate::{ExecutionStore, Step, StoreError, payload};
 
 /// A place in the queue beyond this is not counted: the count reads as many index entries.
 pub const MAX_QUEUE_POSITION: u32 = 10_000;
@@ -108,6 +109,7 @@ impl<S: Sql> ExecutionStore<S> {
         if let Some(webhook) = &submission.webhook {
             statements.push(self.insert_webhook(queued.id, webhook));
         }
+        statements.extend(self.first_events(&queued, &dispatched));
         for _ in 0..INSERT_TRIES {
             if let Some(answers) = self.transaction(&statements).await? {
                 let row = answers
@@ -172,6 +174,35 @@ impl<S: Sql> ExecutionStore<S> {
                  RETURNING generation",
             )
             .must_change()
+    }
+
+    /// The timeline of a new one: it is accepted, and where there was room, dispatched at once.
+    pub(crate) fn first_events(&self, queued: &Execution, dispatched: &Execution) -> Vec<Statement> {
+        let accepted = [Entry::accepted(queued)];
+        let mut statements = self.event_statements(queued.id, &accepted, None);
+        statements.extend(self.dispatched_events(queued, dispatched));
+        statements
+    }
+
+    /// What the timeline says of a dispatch, if it came about: run after the statement that tries it.
+    pub(crate) fn dispatched_events(
+        &self,
+        before: &Execution,
+        after: &Execution,
+    ) -> Vec<Statement> {
+        let Some(at) = after.dispatched_at else {
+            return Vec::new();
+        };
+        let entries = timeline::steps(before, &Observation::Dispatched, after, at);
+        let came_about = |b: Builder| {
+            b.text("SELECT 1 FROM executions WHERE id = ")
+                .bind(after.id.to_string())
+                .text(" AND generation = ")
+                .bind(count(after.generation))
+                .text(" AND dispatched_at = ")
+                .bind(micros(at))
+        };
+        self.event_statements(after.id, &entries, Some(&came_about))
     }
 
     pub(crate) fn insert_payload(&self, id: ExecutionId, submission: &Submission) -> Statement {
@@ -273,60 +304,78 @@ impl<S: Sql> ExecutionStore<S> {
 
     /// Stores the next generation if the one before it is stored now, in one statement.
     ///
-    /// A claim ends when the Job's uid is known, or when it is not dispatched any more.
-    pub async fn update(&self, next: &Execution) -> Result<Written, StoreError> {
-        let statement = self.set(next).if_generation(next).statement();
-        let updated = !self.query(statement).await?.rows.is_empty();
-        self.written(next.id, updated).await
+    /// A claim ends when the Job's uid is known, or when it is not dispatched any more. What the timeline says of the
+    /// step is stored in the same transaction.
+    pub async fn update(&self, step: impl Into<Step<'_>>) -> Result<Written, StoreError> {
+        let step = step.into();
+        self.write(self.set(step.next), &step, Vec::new()).await
     }
 
     /// As [`update`](Self::update), and it is not claimed again before `not_before`: for an
     /// execution that goes back to the queue since the API server asks for patience.
     pub async fn postpone(
         &self,
-        next: &Execution,
+        step: impl Into<Step<'_>>,
         not_before: Timestamp,
     ) -> Result<Written, StoreError> {
-        let statement = self
-            .set(next)
+        let step = step.into();
+        let set = self
+            .set(step.next)
             .text(", not_before = ")
-            .bind(micros(not_before))
-            .if_generation(next)
-            .statement();
-        let updated = !self.query(statement).await?.rows.is_empty();
-        self.written(next.id, updated).await
+            .bind(micros(not_before));
+        self.write(set, &step, Vec::new()).await
     }
 
     /// As [`update`](Self::update) for a finished execution, and stores its log and the delivery to its webhook in the
     /// same transaction. The sizes in the execution are those of `log`, whatever `next.log` says.
-    pub async fn finish(&self, next: &Execution, log: &StoredLog) -> Result<Written, StoreError> {
-        debug_assert_eq!(next.status, Status::Finished, "it ends with this");
-        let mut statements = self.statements_with_log(next, log);
-        statements.push(self.first_delivery(next));
-        let updated = self.transaction(&statements).await?.is_some();
-        self.written(next.id, updated).await
+    pub async fn finish(
+        &self,
+        step: impl Into<Step<'_>>,
+        log: &StoredLog,
+    ) -> Result<Written, StoreError> {
+        let step = step.into();
+        debug_assert_eq!(step.next.status, Status::Finished, "it ends with this");
+        let others = vec![self.log_statement(step.next, log), self.first_delivery(step.next)];
+        self.write_with_log(&step, log, others).await
     }
 
-    /// Stores the next generation with the sizes of its log, and the log, over one that was stored before.
-    pub(crate) fn statements_with_log(&self, next: &Execution, log: &StoredLog) -> Vec<Statement> {
+    /// Stores the next generation and its log, over one that was stored before.
+    pub(crate) async fn update_with_log(
+        &self,
+        step: impl Into<Step<'_>>,
+        log: &StoredLog,
+    ) -> Result<Written, StoreError> {
+        let step = step.into();
+        let others = vec![self.log_statement(step.next, log)];
+        self.write_with_log(&step, log, others).await
+    }
+
+    /// Stores the next generation with the sizes of its log, and what else belongs to that.
+    async fn write_with_log(
+        &self,
+        step: &Step<'_>,
+        log: &StoredLog,
+        others: Vec<Statement>,
+    ) -> Result<Written, StoreError> {
         let next = Execution {
             log: Some(log.summary()),
-            ..next.clone()
+            ..step.next.clone()
         };
-        vec![
-            self.set(&next).if_generation(&next).must_change(),
-            self.build("INSERT INTO logs (execution_id, head, tail) VALUES (")
-                .bind(next.id.to_string())
-                .text(", ")
-                .bind(log.head.clone())
-                .text(", ")
-                .bind(log.tail.clone())
-                .text(
-                    ") ON CONFLICT (execution_id) \
-                     DO UPDATE SET head = excluded.head, tail = excluded.tail",
-                )
-                .statement(),
-        ]
+        self.write(self.set(&next), step, others).await
+    }
+
+    fn log_statement(&self, next: &Execution, log: &StoredLog) -> Statement {
+        self.build("INSERT INTO logs (execution_id, head, tail) VALUES (")
+            .bind(next.id.to_string())
+            .text(", ")
+            .bind(log.head.clone())
+            .text(", ")
+            .bind(log.tail.clone())
+            .text(
+                ") ON CONFLICT (execution_id) \
+                 DO UPDATE SET head = excluded.head, tail = excluded.tail",
+            )
+            .statement()
     }
 
     /// The kept log of an execution that is finished, or whose Job's deletion is decided.
@@ -350,6 +399,26 @@ impl<S: Sql> ExecutionStore<S> {
             lost_bytes: reader.number("log_lost_bytes")?,
             complete: reader.integer("log_complete")? != 0,
         }))
+    }
+
+    /// The compare-and-set that `set` begins, and with it, all or nothing, what the timeline says and `others`.
+    async fn write(
+        &self,
+        set: Builder,
+        step: &Step<'_>,
+        others: Vec<Statement>,
+    ) -> Result<Written, StoreError> {
+        let id = step.next.id;
+        let set = set.if_generation(step.next);
+        let mut rest = self.event_statements(id, step.entries, None);
+        rest.extend(others);
+        let updated = if rest.is_empty() {
+            !self.query(set.statement()).await?.rows.is_empty()
+        } else {
+            rest.insert(0, set.must_change());
+            self.transaction(&rest).await?.is_some()
+        };
+        self.written(id, updated).await
     }
 
     pub(crate) fn set(&self, next: &Execution) -> Builder {

@@ -10,6 +10,7 @@
 mod batch;
 mod cancels;
 mod claims;
+mod events;
 mod executions;
 mod forget;
 mod lease;
@@ -24,6 +25,7 @@ mod webhooks;
 
 pub use batch::{BatchKey, InsertedBatch};
 pub use claims::{MAX_CLAIMS, MAX_ROWS};
+pub use events::{Event, MAX_EVENT_MESSAGE_BYTES, MAX_EVENTS, Step};
 pub use executions::{Inserted, MAX_QUEUE_POSITION, StoredLog, Written};
 pub use forget::MAX_FORGOTTEN;
 pub use lease::{Lease, LeaseRow};

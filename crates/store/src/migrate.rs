@@ -13,7 +13,7 @@ struct Migration {
     text: &'static str,
 }
 
-const SQLITE: [Migration; 4] = [
+const SQLITE: &[Migration] = &[
     Migration {
         version: 1,
         name: "executions",
@@ -34,6 +34,11 @@ const SQLITE: [Migration; 4] = [
         name: "webhooks",
         text: include_str!("../migrations/sqlite/0004_webhooks.sql"),
     },
+    Migration {
+        version: 5,
+        name: "events",
+        text: include_str!("../migrations/sqlite/0005_events.sql"),
+    },
 ];
 
 /// How often the change to WAL is tried. It fails at once, without the host's busy timeout, while
@@ -43,7 +48,7 @@ const WAL_TRIES: u32 = 20;
 impl Dialect {
     const fn migrations(self) -> &'static [Migration] {
         match self {
-            Self::Sqlite => &SQLITE,
+            Self::Sqlite => SQLITE,
         }
     }
 }
@@ -146,7 +151,7 @@ mod tests {
 
     #[test]
     fn versions_are_counted_without_gaps() {
-        for (expected, migration) in (1..).zip(&SQLITE) {
+        for (expected, migration) in (1..).zip(SQLITE) {
             assert_eq!(migration.version, expected, "{}", migration.name);
         }
     }

@@ -200,6 +200,10 @@ impl<F: Fn()> Sql for Between<F> {
     }
 
     async fn transaction(&self, statements: Vec<Statement>) -> Result<Option<Vec<Rows>>, SqlError> {
+        self.statements.set(self.statements.get() + 1);
+        if self.statements.get() == 2 {
+            (self.others)();
+        }
         self.inner.transaction(statements).await
     }
 }

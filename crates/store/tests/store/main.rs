@@ -7,6 +7,7 @@
 mod batches;
 mod cancels;
 mod claims;
+mod events;
 mod executions;
 mod forget;
 mod leases;

@@ -3,10 +3,10 @@
 use std::cell::RefCell;
 
 use domain::transition::Observation;
-use domain::{Outcome, Reason, Status, transition};
+use domain::{Entry, Outcome, Reason, Status, transition};
 use store::testing::{Sqlite, ready};
 use store::{
-    BatchKey, Cursor, Dialect, ExecutionStore, Filter, Rows, Settled, Sql, SqlError, Statement,
+    BatchKey, Cursor, Dialect, ExecutionStore, Filter, Rows, Settled, Sql, SqlError, Statement, Step,
     StoredLog, Value,
 };
 
@@ -52,8 +52,9 @@ impl Recorder {
     }
 }
 
-const TABLES: [&str; 11] = [
+const TABLES: [&str; 12] = [
     "executions",
+    "events",
     "payloads",
     "logs",
     "labels",
@@ -133,10 +134,13 @@ fn one_execution_costs_the_same_however_many_there_are() {
         ready(store.update(&next)).expect("it answers"),
         store::Written::Stale
     );
+    let told = [Entry::once(at(2), "FailedScheduling", "scheduler", "no node")];
+    ready(store.add_events(execution.id, &told)).expect("it writes");
+    ready(store.events(execution.id, 1, 9)).expect("it reads");
     let end = ended(&next, 0, 2);
     let log = StoredLog::default();
     assert_eq!(
-        ready(store.finish(&end, &log)).expect("it writes"),
+        ready(store.finish(Step::new(&end, &told), &log)).expect("it writes"),
         store::Written::Updated
     );
     ready(store.log(execution.id)).expect("it reads");
@@ -183,9 +187,9 @@ fn the_number_of_statements_is_as_small_as_it_can_be() {
     let count = |expected: usize| assert_eq!(store.sql().seen.take().len(), expected);
     let execution = queued(0);
     ready(store.insert(&execution, &submission(&execution), None, 0, at(9))).expect("it inserts");
-    count(2);
+    count(4);
     ready(store.claim_queued(at(1), at(9), 5, 5)).expect("it claims");
-    count(2);
+    count(3);
     ready(store.claim_queued(at(1), at(9), 5, 5)).expect("it claims");
     count(1);
     ready(store.claim_unconfirmed(at(1), at(9), 5)).expect("it claims");
@@ -244,6 +248,8 @@ fn the_reconcilers_statements_cost_what_they_answer() {
     check(&store, &[]);
     ready(store.unfinished_dispatched(None, 5)).expect("it reads");
     check(&store, &["executions_dispatched (id>?)"]);
+    ready(store.starting_since(at(9), 5)).expect("it reads");
+    check(&store, &["executions_starting (status=? AND dispatched_at>? AND dispatched_at<?)"]);
     ready(store.acquire_lease("tick", "a", at(0), at(9))).expect("it answers");
     ready(store.lease("tick")).expect("it reads");
     ready(store.release_lease("tick", "a")).expect("it writes");
