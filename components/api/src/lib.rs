@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use http_api::{Body, BodyReader};
-use spin_platform::{IncomingBody, Responder, SpinHost, StartError, block_on};
+use spin_platform::{IncomingBody, Responder, SpinApp, SpinHost, StartError, block_on};
 use wasip2::http::types::{IncomingRequest, ResponseOutparam};
 
 struct Api;
@@ -25,8 +25,7 @@ async fn answer(incoming: IncomingRequest, out: ResponseOutparam) -> Result<(), 
     if let Some(failure) = &reply.failure {
         app.log_failure(failure);
     }
-    let (head, body) = reply.response.into_parts();
-    let sent = send(out, &head, body).await;
+    let sent = send(&app, out, reply.response).await;
     if let Some(afterwards) = reply.afterwards {
         afterwards.run(&app).await;
     }
@@ -34,15 +33,16 @@ async fn answer(incoming: IncomingRequest, out: ResponseOutparam) -> Result<(), 
 }
 
 async fn send(
+    app: &SpinApp,
     out: ResponseOutparam,
-    head: &http::response::Parts,
-    body: Body<SpinHost>,
+    response: http::Response<Body<SpinHost>>,
 ) -> Result<(), String> {
+    let (head, body) = response.into_parts();
     let mut responder = Responder::start(out, head.status.as_u16(), &head.headers)?;
     match body {
         Body::Full(bytes) => responder.write(&bytes).await?,
         Body::Live(mut live) => {
-            while let Some(bytes) = live.chunk().await? {
+            while let Some(bytes) = live.chunk(app).await? {
                 responder.write(&bytes).await?;
             }
         }

@@ -1,9 +1,9 @@
 //! Writing what was seen: compare-and-set, log before delete, delete after the outcome is stored.
 
-use domain::{Execution, ExecutionId, Observation, Status, transition};
+use domain::{Execution, ExecutionId, Observation, Status, timeline, transition};
 use jiff::SignedDuration;
 use kubernetes::{PodObservation, Propagation};
-use store::{StoredLog, Written};
+use store::{Step, StoredLog, Written};
 
 use crate::logs::better;
 use crate::{App, Error, Platform, Runtime};
@@ -50,9 +50,12 @@ impl<P: Platform> App<P> {
             if current.status == Status::Finished {
                 return Ok(Applied::Over);
             }
-            let Some(next) = transition(&current, observation, self.runtime.now()) else {
+            let now = self.runtime.now();
+            let Some(next) = transition(&current, observation, now) else {
                 return Ok(Applied::Nothing);
             };
+            let told = timeline::steps(&current, observation, &next, now);
+            let step = Step::new(&next, &told);
             let written = if next.status == Status::Finished {
                 let mut log = self.log_at_the_end(&current, &next, pod).await?;
                 if current.log.is_some() {
@@ -60,9 +63,9 @@ impl<P: Platform> App<P> {
                     let kept = self.store.log(id).await?.unwrap_or_default();
                     log = better(kept, log);
                 }
-                self.store.finish(&next, &log).await?
+                self.store.finish(step, &log).await?
             } else {
-                self.store.update(&next).await?
+                self.store.update(step).await?
             };
             match written {
                 Written::Updated if next.status == Status::Finished => {

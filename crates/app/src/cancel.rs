@@ -7,11 +7,11 @@
 use std::pin::pin;
 use std::time::Duration;
 
-use domain::{ContainerEnd, Execution, ExecutionId, Observation, Status, transition};
+use domain::{ContainerEnd, Execution, ExecutionId, Observation, Status, timeline, transition};
 use futures::future::{self, Either};
 use jiff::{SignedDuration, Timestamp};
 use kubernetes::{PodObservation, Propagation};
-use store::{StoredLog, Written};
+use store::{Step, StoredLog, Written};
 
 use crate::apply::{Applied, CAS_ATTEMPTS, LOG_PATIENCE};
 use crate::logs::{better, has_log};
@@ -104,13 +104,16 @@ impl<P: Platform> App<P> {
                     to_carry_out: false,
                 });
             };
+            let told = timeline::steps(&current, &Observation::CancelRequested, &next, now);
             let finished = next.status == Status::Finished;
             let written = if finished {
                 let log = nothing_written();
                 next.log = Some(log.summary());
-                self.store.finish(&next, &log).await?
+                self.store.finish(Step::new(&next, &told), &log).await?
             } else {
-                self.store.request_cancel(&next, now + CANCEL_CLAIM).await?
+                self.store
+                    .request_cancel(Step::new(&next, &told), now + CANCEL_CLAIM)
+                    .await?
             };
             match written {
                 Written::Updated => {
@@ -257,10 +260,12 @@ impl<P: Platform> App<P> {
                 }
             },
         };
-        if let Some(next) = transition(current, &Observation::Stopping, self.runtime.now()) {
+        let now = self.runtime.now();
+        if let Some(next) = transition(current, &Observation::Stopping, now) {
+            let told = timeline::steps(current, &Observation::Stopping, &next, now);
             // Whoever wrote in between knew more: the next look begins with that.
             let (Written::Updated | Written::Stale | Written::Missing) =
-                self.store.stop(&next, &log).await?;
+                self.store.stop(Step::new(&next, &told), &log).await?;
         }
         Ok(())
     }
@@ -416,10 +421,12 @@ impl<P: Platform> App<P> {
             let Some(current) = self.store.get(id).await? else {
                 return Ok(());
             };
-            let Some(next) = transition(&current, observation, self.runtime.now()) else {
+            let now = self.runtime.now();
+            let Some(next) = transition(&current, observation, now) else {
                 return Ok(());
             };
-            match self.store.finish(&next, log).await? {
+            let told = timeline::steps(&current, observation, &next, now);
+            match self.store.finish(Step::new(&next, &told), log).await? {
                 Written::Updated => {
                     self.log_finished(&next);
                     return Ok(());

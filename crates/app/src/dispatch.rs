@@ -8,11 +8,11 @@ use std::collections::BTreeMap;
 
 use domain::transition::waiting;
 use domain::{
-    Execution, ExecutionId, Observation, Reason, Status, Submission, Waiting, WaitingKind,
+    Execution, ExecutionId, Observation, Reason, Status, Submission, Waiting, WaitingKind, timeline,
 };
 use jiff::SignedDuration;
 use kubernetes::{Error as KubernetesError, RunSpec};
-use store::Written;
+use store::{Step, Written};
 
 use crate::apply::Applied;
 use crate::cancel::nothing_written;
@@ -264,8 +264,11 @@ impl<P: Platform> App<P> {
         };
         if let Some(next) = domain::transition(&current, &observation, now) {
             // Whoever wrote in between knew more than this.
-            let (Written::Updated | Written::Stale | Written::Missing) =
-                self.store.postpone(&next, now + wait).await?;
+            let told = timeline::steps(&current, &observation, &next, now);
+            let (Written::Updated | Written::Stale | Written::Missing) = self
+                .store
+                .postpone(Step::new(&next, &told), now + wait)
+                .await?;
         }
         Ok(Created::Later)
     }

@@ -9,7 +9,11 @@ mod config;
 mod dispatch;
 mod dry_run;
 mod error;
+mod events;
+mod explain;
+mod follow;
 mod forget;
+mod lines;
 mod logs;
 mod observe;
 mod platform;
@@ -24,7 +28,10 @@ pub use cancel::Canceled;
 pub use config::{Config, ConfigError, MAX_TTL_SECONDS};
 pub use dry_run::Trial;
 pub use error::Error;
+pub use events::{TimelineFollower, TimelineNews};
+pub use follow::{FollowedLog, LogFollower};
 pub use forget::Forgotten;
+pub use lines::{LogNews, MAX_LINE_BYTES, NoPlace, Place};
 pub use logs::{LiveLog, Log, LogOptions};
 pub use platform::{Platform, Runtime};
 pub use read::View;
@@ -35,8 +42,8 @@ pub use webhooks::{DEFAULT_SECRET, WebhookRules};
 
 // What the callers of this crate need of the rooms behind it.
 pub use store::{
-    Attempt, BatchKey, Cursor, Delivery, DeliveryState, Filter, MAX_DELIVERIES, Page, Redelivered,
-    StoredLog,
+    Attempt, BatchKey, Cursor, Delivery, DeliveryState, Event, Filter, MAX_DELIVERIES, Page,
+    Redelivered, StoredLog,
 };
 
 use std::cell::OnceCell;
@@ -90,6 +97,11 @@ impl<P: Platform> App<P> {
         let new = tick::hex(&self.runtime.random::<16>());
         let settled = self.store.settle_state(DATABASE, &new).await?;
         Ok(self.database.get_or_init(|| settled))
+    }
+
+    /// Ends after that long.
+    pub async fn sleep(&self, duration: std::time::Duration) {
+        self.runtime.sleep(duration).await;
     }
 
     /// Tells the operator why a caller got a 500 or 503.

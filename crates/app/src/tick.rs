@@ -8,6 +8,7 @@ mod deadlines;
 mod list;
 mod queue;
 mod retention;
+mod starting;
 mod watch;
 mod webhooks;
 
@@ -163,12 +164,13 @@ impl<P: Platform> Tick<'_, P> {
             let (listed, version) = self.follow_pods().await;
             (listed, version, self.failures.get())
         };
-        let ((listed, version, failures), (), (), (), (), ()) = futures::join!(
+        let ((listed, version, failures), (), (), (), (), (), ()) = futures::join!(
             watched,
             self.drain_queue(),
             self.end_what_is_due(),
             self.carry_out_cancels(),
             self.forget_expired(),
+            self.explain_what_waits(),
             self.keep_lease(),
         );
         // What failed beside or after the watch asks for a list too, and whoever has the lease now goes by its own.

@@ -92,6 +92,8 @@ pub enum WaitingKind {
     Concurrency,
     /// A ResourceQuota or LimitRange of the namespace.
     Quota,
+    /// A policy of the cluster that refuses its pod: LimitRange, Pod Security, a webhook.
+    Admission,
     /// The API server does not answer, refuses us or asks for patience.
     ApiServer,
     /// The image cannot be pulled yet.
@@ -108,9 +110,10 @@ pub enum WaitingKind {
 
 impl WaitingKind {
     /// Every kind.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Concurrency,
         Self::Quota,
+        Self::Admission,
         Self::ApiServer,
         Self::Image,
         Self::Unschedulable,
@@ -124,6 +127,7 @@ impl WaitingKind {
         match self {
             Self::Concurrency => "Concurrency",
             Self::Quota => "Quota",
+            Self::Admission => "Admission",
             Self::ApiServer => "ApiServer",
             Self::Image => "Image",
             Self::Unschedulable => "Unschedulable",

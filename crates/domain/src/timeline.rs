@@ -3,13 +3,20 @@
 use jiff::Timestamp;
 
 use crate::execution::{Execution, WaitingKind};
+use crate::reason::Reason;
 use crate::transition::Observation;
 
 /// Who saw or decided what Executor does by itself.
 pub const EXECUTOR: &str = "executor";
 
+/// Who submitted it, or cancels it.
+pub const CALLER: &str = "caller";
+
 /// The API server's own answers.
 pub const API_SERVER: &str = "api-server";
+
+/// What makes the pods of Jobs; only Kubernetes events tell what keeps it from doing so.
+pub const JOB_CONTROLLER: &str = "job-controller";
 
 /// The state of the pod.
 pub const POD: &str = "pod";
@@ -25,7 +32,7 @@ pub struct Entry {
     pub count: u32,
     /// What happened, in one word: one of [`steps`], or the reason of a Kubernetes event.
     pub kind: String,
-    /// Who saw it: [`EXECUTOR`], [`API_SERVER`], [`POD`], or the component that wrote a Kubernetes event.
+    /// Who saw it: [`EXECUTOR`], [`CALLER`], [`API_SERVER`], [`POD`], or the component that wrote a Kubernetes event.
     pub source: String,
     /// What a person needs to know of it.
     pub message: String,
@@ -47,6 +54,10 @@ pub mod kind {
     pub const WAITING: &str = "Waiting";
     /// Its container started.
     pub const STARTED: &str = "Started";
+    /// Its cancel was asked for.
+    pub const CANCEL_REQUESTED: &str = "CancelRequested";
+    /// Its Job is being deleted.
+    pub const STOPPING: &str = "Stopping";
     /// It has its outcome.
     pub const FINISHED: &str = "Finished";
 }
@@ -97,7 +108,22 @@ pub fn steps(
         let message = format!("its Job is {} with the uid {uid}", after.job_name());
         add(now, kind::JOB_CREATED, API_SERVER, message);
     }
-    if let Some(waiting) = after.waiting.as_ref().filter(|_| before.waiting != after.waiting) {
+    if let (None, Some(at)) = (before.cancel_requested_at, after.cancel_requested_at) {
+        let message = "its cancel is asked for".to_owned();
+        add(at, kind::CANCEL_REQUESTED, CALLER, message);
+    }
+    if let (None, Some(at)) = (before.stopping_since, after.stopping_since) {
+        let message = "its log is read, and its Job is being deleted".to_owned();
+        add(at, kind::STOPPING, EXECUTOR, message);
+    }
+    // The steps of a cancel are told in their own words above.
+    let canceled = (before.cancel_requested_at, before.stopping_since)
+        != (after.cancel_requested_at, after.stopping_since);
+    let waits = after
+        .waiting
+        .as_ref()
+        .filter(|_| before.waiting != after.waiting);
+    if let Some(waiting) = waits.filter(|_| !canceled) {
         let back = before.dispatched_at.is_some() && after.dispatched_at.is_none();
         if back || waiting.kind != WaitingKind::Starting {
             let kind = if back { kind::POSTPONED } else { kind::WAITING };
@@ -127,6 +153,14 @@ fn seen_by(observation: &Observation) -> &'static str {
         | Observation::Refused { .. }
         | Observation::JobGone { .. } => API_SERVER,
         Observation::Waiting(why) if why.kind == WaitingKind::ApiServer => API_SERVER,
+        Observation::Waiting(why)
+            if matches!(why.kind, WaitingKind::Quota | WaitingKind::Admission) =>
+        {
+            JOB_CONTROLLER
+        }
+        Observation::CannotStart { reason, .. } if *reason == Reason::AdmissionDenied => {
+            JOB_CONTROLLER
+        }
         Observation::Waiting(_)
         | Observation::CannotStart { .. }
         | Observation::Started { .. }
@@ -140,8 +174,8 @@ fn seen_by(observation: &Observation) -> &'static str {
 mod tests {
     //! What each step leaves in the timeline.
     use super::*;
+    use crate::Status;
     use crate::transition::{ContainerEnd, transition, waiting};
-    use crate::{Reason, Status};
 
     /// Not whole seconds, which would be widened to all of their second.
     fn at(seconds: i64) -> Timestamp {
@@ -150,13 +184,17 @@ mod tests {
 
     fn queued() -> Execution {
         Execution {
-            id: "019c13b0-4e40-7abc-8def-0123456789ab".parse().expect("an id"),
+            id: "019c13b0-4e40-7abc-8def-0123456789ab"
+                .parse()
+                .expect("an id"),
             generation: 1,
             status: Status::Queued,
             created_at: at(0),
             dispatched_at: None,
             job_uid: None,
             started_at: None,
+            cancel_requested_at: None,
+            stopping_since: None,
             finished_at: None,
             ending: None,
             waiting: None,
@@ -169,6 +207,7 @@ mod tests {
             timeouts: crate::Timeouts::default(),
             priority: 0,
             labels: Default::default(),
+            ttl_seconds: 60,
             log: None,
         }
     }
@@ -235,7 +274,10 @@ mod tests {
     #[test]
     fn an_end_whose_start_nobody_saw_tells_both() {
         let story = story(&[Observation::Dispatched, exists(), end()]);
-        assert_eq!(story[3..], [told("Started", POD, 2), told("Finished", POD, 3)]);
+        assert_eq!(
+            story[3..],
+            [told("Started", POD, 2), told("Finished", POD, 3)]
+        );
     }
 
     #[test]

@@ -435,6 +435,7 @@ fn timed_out(execution: &Execution, clock: Clock) -> Ending {
                 Some(WaitingKind::Unschedulable) => Reason::Unschedulable,
                 Some(WaitingKind::Quota) => Reason::QuotaExceeded,
                 Some(WaitingKind::Config) => Reason::InvalidSpec,
+                Some(WaitingKind::Admission) => Reason::AdmissionDenied,
                 _ => Reason::StartTimeout,
             };
             ending(

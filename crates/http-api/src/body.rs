@@ -1,12 +1,16 @@
 //! Bodies: how requests come in, a piece at a time, and how answers go out.
 
-use app::{LiveLog, Platform};
+use std::pin::pin;
+
+use app::{App, LiveLog, LogFollower, Platform, TimelineFollower};
 use bytes::Bytes;
+use futures::future::{self, Either};
 use http::HeaderMap;
 use http::header::{CONTENT_LENGTH, EXPECT};
 
-use crate::limits::MAX_DRAINED_BYTES;
+use crate::limits::{KEEP_ALIVE_INTERVAL, MAX_DRAINED_BYTES};
 use crate::problem::{Kind, Problem};
+use crate::{news, sse};
 
 /// A request's body, given by the shell.
 pub trait BodyReader {
@@ -41,16 +45,80 @@ impl<P: Platform> std::fmt::Debug for Body<P> {
     }
 }
 
-/// A log that is still being written.
-pub struct Live<P: Platform>(pub(crate) LiveLog<P>);
+/// An answer that grows.
+pub struct Live<P: Platform>(Source<P>);
+
+enum Source<P: Platform> {
+    /// A log as it is written.
+    Log(LiveLog<P>),
+    /// Something followed as server-sent events, whose opening may still be due.
+    Events {
+        opening: bool,
+        followed: Followed<P>,
+    },
+}
+
+enum Followed<P: Platform> {
+    Log(Box<LogFollower<P>>),
+    Timeline(TimelineFollower),
+}
 
 impl<P: Platform> Live<P> {
+    /// The bytes of a log.
+    pub(crate) const fn of_log(log: LiveLog<P>) -> Self {
+        Self(Source::Log(log))
+    }
+
+    /// The lines of a log, as events.
+    pub(crate) fn of_lines(follower: LogFollower<P>) -> Self {
+        Self::of_events(Followed::Log(Box::new(follower)))
+    }
+
+    /// The lines of a timeline, as events.
+    pub(crate) const fn of_timeline(follower: TimelineFollower) -> Self {
+        Self::of_events(Followed::Timeline(follower))
+    }
+
+    const fn of_events(followed: Followed<P>) -> Self {
+        Self(Source::Events {
+            opening: true,
+            followed,
+        })
+    }
+
     /// The next bytes to send; none at the end.
     ///
     /// # Errors
     /// When the source breaks off: the answer must be broken off too, not ended. The text is for the operator.
-    pub async fn chunk(&mut self) -> Result<Option<Bytes>, String> {
-        self.0.chunk().await.map_err(|error| error.chain())
+    pub async fn chunk(&mut self, app: &App<P>) -> Result<Option<Bytes>, String> {
+        let chunk = match &mut self.0 {
+            Source::Log(log) => log.chunk().await,
+            Source::Events { opening, followed } => {
+                if std::mem::take(opening) {
+                    return Ok(Some(Bytes::from_static(sse::OPENING.as_bytes())));
+                }
+                // What a follower waits for may be dropped, nothing of it is lost.
+                let news = pin!(followed.next(app));
+                match future::select(news, pin!(app.sleep(KEEP_ALIVE_INTERVAL))).await {
+                    Either::Left((news, _)) => news,
+                    Either::Right(_) => Ok(Some(Bytes::from_static(sse::KEEP_ALIVE.as_bytes()))),
+                }
+            }
+        };
+        chunk.map_err(|error| error.chain())
+    }
+}
+
+impl<P: Platform> Followed<P> {
+    async fn next(&mut self, app: &App<P>) -> Result<Option<Bytes>, app::Error> {
+        let text = match self {
+            Self::Log(log) => log.next(app).await?.map(|new| news::log_events(&new)),
+            Self::Timeline(timeline) => {
+                let news = timeline.next(app).await?;
+                news.map(|new| news::timeline_events(&new, timeline.last()))
+            }
+        };
+        Ok(text.map(Bytes::from))
     }
 }
 

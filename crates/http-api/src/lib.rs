@@ -10,9 +10,11 @@ mod cursor;
 mod headers;
 mod json;
 pub mod limits;
+mod news;
 mod problem;
 mod query;
 mod routes;
+mod sse;
 mod submission;
 
 pub use answer::{Afterwards, Reply};

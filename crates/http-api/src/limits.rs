@@ -1,5 +1,7 @@
 //! Every limit of the HTTP API, with its unit and its reason.
 
+use std::time::Duration;
+
 /// One KiB, in bytes.
 const KIB: usize = 1024;
 
@@ -122,3 +124,7 @@ pub const MAX_SINCE_SECONDS: u32 = 31_536_000;
 
 /// The longest budget that a caller may give to one tick, in seconds.
 pub const MAX_TICK_SECONDS: u32 = 300;
+
+/// How long a stream of events is silent at most: proxies cut what is silent for a minute or half of one, and a write is
+/// what shows that the reader has gone.
+pub const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(15);

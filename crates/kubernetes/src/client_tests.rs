@@ -249,7 +249,8 @@ fn pods_and_events_of_one_job() {
         "",
     );
     let body = r#"{"items":[{"type":"Warning","reason":"FailedCreate","message":"exceeded quota","count":3,"eventTime":null,
-        "lastTimestamp":"2026-01-02T03:04:05Z"},{"type":"Normal","reason":"SuccessfulCreate","eventTime":"2026-01-02T03:04:05.123456Z"}]}"#;
+        "lastTimestamp":"2026-01-02T03:04:05Z","source":{"component":"job-controller"},"reportingComponent":""},
+        {"type":"Normal","reason":"SuccessfulCreate","source":{},"reportingComponent":"job-controller","eventTime":"2026-01-02T03:04:05.123456Z"}]}"#;
     let (events, request, _) = sent(200, body, async |c| c.list_events_of("u-1").await);
     let events = events.expect("a list");
     assert_eq!(
@@ -257,7 +258,9 @@ fn pods_and_events_of_one_job() {
         ("FailedCreate", 3)
     );
     assert_eq!(events[1].count, 1);
-    assert!(events.iter().all(|event| event.last_seen.is_some()));
+    assert!(events.iter().all(|event| {
+        event.last_seen.is_some() && event.first_seen.is_some() && event.source == "job-controller"
+    }));
     check(
         &request,
         "GET",

@@ -15,8 +15,12 @@ pub struct EventObservation {
     pub message: String,
     /// How often it happened; at least once.
     pub count: u32,
+    /// When it happened first, by the reporter's clock.
+    pub first_seen: Option<Timestamp>,
     /// When it happened last, by the reporter's clock.
     pub last_seen: Option<Timestamp>,
+    /// Who reports it, as in `kubelet` or `job-controller`.
+    pub source: String,
 }
 
 impl From<wire::Event> for EventObservation {
@@ -26,10 +30,22 @@ impl From<wire::Event> for EventObservation {
             reason: event.reason.unwrap_or_default(),
             message: event.message.unwrap_or_default(),
             count: event.count.unwrap_or(1).max(1),
+            first_seen: event
+                .first_timestamp
+                .or(event.event_time)
+                .or(event.last_timestamp),
             last_seen: event
                 .last_timestamp
                 .or(event.event_time)
                 .or(event.first_timestamp),
+            // The older API fills the one, the newer the other.
+            source: event
+                .source
+                .and_then(|source| source.component)
+                .into_iter()
+                .chain(event.reporting_component)
+                .find(|component| !component.is_empty())
+                .unwrap_or_default(),
         }
     }
 }

@@ -161,6 +161,14 @@ pub struct Event {
     pub event_time: Option<Timestamp>,
     pub first_timestamp: Option<Timestamp>,
     pub last_timestamp: Option<Timestamp>,
+    pub source: Option<EventSource>,
+    pub reporting_component: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct EventSource {
+    pub component: Option<String>,
 }
 
 /// The body of a refusal.

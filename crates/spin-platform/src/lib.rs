@@ -23,6 +23,9 @@ impl Platform for SpinHost {
     type Runtime = HostRuntime;
 }
 
+/// The use cases on the Spin host.
+pub type SpinApp = App<SpinHost>;
+
 /// Why the use cases could not be put together, for the operator.
 #[derive(Debug)]
 pub struct StartError(pub String);
@@ -38,7 +41,7 @@ impl std::fmt::Display for StartError {
 ///
 /// # Errors
 /// When a variable has no usable value, or the database cannot be opened.
-pub fn app() -> Result<App<SpinHost>, StartError> {
+pub fn app() -> Result<SpinApp, StartError> {
     let config = Config::read(|name| spin_sdk::variables::get(name).ok())
         .map_err(|e| StartError(e.to_string()))?;
     let sql = SpinSqlite::open()

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 
 use crate::rows::{COLUMNS, execution, micros, readable};
 use crate::sql::{Builder, Sql};
-use crate::{ExecutionStore, MAX_ROWS, StoreError, StoredLog, Written};
+use crate::{ExecutionStore, MAX_ROWS, Step, StoreError, StoredLog, Written};
 
 /// Asked for and not carried out yet. The text is that of a partial index.
 const CANCELING: &str = "cancel_requested_at IS NOT NULL AND status <> 'FINISHED'";
@@ -15,25 +15,25 @@ impl<S: Sql> ExecutionStore<S> {
     /// `claim_until` to carry it out before [`claim_cancels`](Self::claim_cancels) gives it to another.
     pub async fn request_cancel(
         &self,
-        next: &Execution,
+        step: impl Into<Step<'_>>,
         claim_until: Timestamp,
     ) -> Result<Written, StoreError> {
-        let statement = self
-            .set(next)
+        let step = step.into();
+        let set = self
+            .set(step.next)
             .text(", cancel_claim_until = ")
-            .bind(micros(claim_until))
-            .if_generation(next)
-            .statement();
-        let updated = !self.query(statement).await?.rows.is_empty();
-        self.written(next.id, updated).await
+            .bind(micros(claim_until));
+        self.write(set, &step, Vec::new()).await
     }
 
     /// As [`update`](Self::update) for an execution whose Job is going to be deleted, and stores its log up to
     /// now in the same transaction, with its sizes: after the deletion there may be none to read.
-    pub async fn stop(&self, next: &Execution, log: &StoredLog) -> Result<Written, StoreError> {
-        let statements = self.statements_with_log(next, log);
-        let updated = self.transaction(&statements).await?.is_some();
-        self.written(next.id, updated).await
+    pub async fn stop(
+        &self,
+        step: impl Into<Step<'_>>,
+        log: &StoredLog,
+    ) -> Result<Written, StoreError> {
+        self.update_with_log(step, log).await
     }
 
     /// Takes cancels that nobody works on at `now`, for the caller until `claim_until`; that does not change the

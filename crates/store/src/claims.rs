@@ -64,7 +64,7 @@ impl<S: Sql> ExecutionStore<S> {
         let told = steps
             .iter()
             .flat_map(|(before, next)| self.dispatched_events(before, next));
-        let told: Vec<Statement> = told.collect();
+        let told: Vec<_> = told.collect();
         let next: Vec<Execution> = steps.into_iter().map(|(_, next)| next).collect();
         let dispatch = self
             .dispatch(&next, claim_until, max_running)

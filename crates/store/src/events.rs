@@ -141,7 +141,11 @@ impl<S: Sql> ExecutionStore<S> {
     ) -> Statement {
         let id = id.to_string();
         let message = shortened(&entry.message);
-        let places = if entry.is_essential() { u32::MAX } else { MAX_EVENTS };
+        let places = if entry.is_essential() {
+            u32::MAX
+        } else {
+            MAX_EVENTS
+        };
         let mut builder = self
             .build(
                 "INSERT INTO events (execution_id, sequence, at, last_at, count, kind, source, message) \

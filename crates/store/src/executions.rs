@@ -177,7 +177,11 @@ impl<S: Sql> ExecutionStore<S> {
     }
 
     /// The timeline of a new one: it is accepted, and where there was room, dispatched at once.
-    pub(crate) fn first_events(&self, queued: &Execution, dispatched: &Execution) -> Vec<Statement> {
+    pub(crate) fn first_events(
+        &self,
+        queued: &Execution,
+        dispatched: &Execution,
+    ) -> Vec<Statement> {
         let accepted = [Entry::accepted(queued)];
         let mut statements = self.event_statements(queued.id, &accepted, None);
         statements.extend(self.dispatched_events(queued, dispatched));
@@ -335,7 +339,10 @@ impl<S: Sql> ExecutionStore<S> {
     ) -> Result<Written, StoreError> {
         let step = step.into();
         debug_assert_eq!(step.next.status, Status::Finished, "it ends with this");
-        let others = vec![self.log_statement(step.next, log), self.first_delivery(step.next)];
+        let others = vec![
+            self.log_statement(step.next, log),
+            self.first_delivery(step.next),
+        ];
         self.write_with_log(&step, log, others).await
     }
 
@@ -402,7 +409,7 @@ impl<S: Sql> ExecutionStore<S> {
     }
 
     /// The compare-and-set that `set` begins, and with it, all or nothing, what the timeline says and `others`.
-    async fn write(
+    pub(crate) async fn write(
         &self,
         set: Builder,
         step: &Step<'_>,

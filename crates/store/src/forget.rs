@@ -8,10 +8,11 @@ use crate::sql::{Builder, Sql};
 use crate::{ExecutionStore, StoreError, Written};
 
 /// The tables with rows of executions, by their column `execution_id`.
-const BELONGINGS: [&str; 6] = [
+const BELONGINGS: [&str; 7] = [
     "payloads",
     "labels",
     "logs",
+    "events",
     "webhooks",
     "deliveries",
     "delivery_attempts",

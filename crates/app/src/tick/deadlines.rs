@@ -59,6 +59,10 @@ impl<P: Platform> Tick<'_, P> {
                 Applied::Nothing | Applied::Over | Applied::Unknown => {}
             }
         }
+        if pod.is_none() && execution.job_uid.is_some() {
+            // Only Kubernetes events tell why there is no pod. Where they cannot be read, the clock still counts.
+            self.explain_or_log(execution).await;
+        }
         if app
             .apply(execution.id, &Observation::DeadlinePassed, pod)
             .await?

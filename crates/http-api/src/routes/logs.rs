@@ -1,9 +1,10 @@
 //! `/executions/{id}/logs`: what the script wrote, live while it runs and from the store afterwards.
 
-use app::{App, Log, LogOptions, Platform, StoredLog};
+use app::{App, Log, LogFollower, LogOptions, Place, Platform, StoredLog};
 use bytes::Bytes;
+use domain::ExecutionId;
 use http::StatusCode;
-use http::header::{ACCEPT, HeaderName, HeaderValue, X_CONTENT_TYPE_OPTIONS};
+use http::header::{HeaderName, HeaderValue, X_CONTENT_TYPE_OPTIONS};
 use http::request::Parts;
 
 use crate::answer::{Answer, Reply};
@@ -11,6 +12,7 @@ use crate::body::{Body, Live};
 use crate::limits::{MAX_SINCE_SECONDS, MAX_TAIL_LINES};
 use crate::problem::{Kind, Problem};
 use crate::query::Query;
+use crate::sse::{self, Resume};
 
 /// `X-Log-Complete`: whether all that the script wrote is in the answer, and that is known.
 const LOG_COMPLETE: HeaderName = HeaderName::from_static("x-log-complete");
@@ -18,13 +20,12 @@ const LOG_COMPLETE: HeaderName = HeaderName::from_static("x-log-complete");
 /// `X-Log-Lost-Bytes`: how many bytes of it are not kept.
 const LOG_LOST_BYTES: HeaderName = HeaderName::from_static("x-log-lost-bytes");
 
-/// Where a reader of server-sent events goes on.
-const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
-
 /// `GET /executions/{id}/logs`.
 pub async fn get<P: Platform>(app: &App<P>, parts: &Parts, id: &str) -> Answer<P> {
     let id = super::id(id)?;
-    refuse_events(parts)?;
+    if sse::wanted(&parts.headers) {
+        return lines(app, parts, id).await;
+    }
     let known = ["tail", "sinceSeconds", "timestamps", "follow"];
     let mut query = Query::parse(parts.uri.query(), &known, &[]);
     let options = LogOptions {
@@ -53,22 +54,27 @@ pub async fn get<P: Platform>(app: &App<P>, parts: &Parts, id: &str) -> Answer<P
         }
         Log::Live(live) => {
             let mut reply = reply(Bytes::new(), false, 0);
-            *reply.response.body_mut() = Body::Live(Live(live));
+            *reply.response.body_mut() = Body::Live(Live::of_log(live));
             Ok(reply)
         }
         Log::NotYet => Ok(reply(Bytes::new(), false, 0)),
     }
 }
 
-fn refuse_events(parts: &Parts) -> Result<(), Problem> {
-    let events = parts.headers.get_all(ACCEPT).iter().any(|value| {
-        let text = String::from_utf8_lossy(value.as_bytes()).to_ascii_lowercase();
-        text.contains("text/event-stream")
-    });
-    if events || parts.headers.contains_key(LAST_EVENT_ID) {
-        return Err(Problem::not_implemented("A log as text/event-stream"));
-    }
-    Ok(())
+/// The log as server-sent events, one a line.
+async fn lines<P: Platform>(app: &App<P>, parts: &Parts, id: ExecutionId) -> Answer<P> {
+    // A place in a log counts from its beginning, so nothing can be left out here.
+    let mut query = Query::parse(parts.uri.query(), &["follow"], &[]);
+    query.flag("follow");
+    query.finish()?;
+    let from = match sse::resume(&parts.headers, |text| text.parse::<Place>().ok())? {
+        Resume::Start => Place::START,
+        Resume::After(place) => place,
+        Resume::End => return Ok(sse::nothing_more()),
+    };
+    app.migrate().await?;
+    app.get(id).await?.ok_or_else(|| super::no_such(id))?;
+    Ok(sse::reply(Live::of_lines(LogFollower::new(id, from))))
 }
 
 fn without_times() -> Problem {

@@ -3,6 +3,7 @@
 mod batch;
 mod cancel;
 mod deliveries;
+mod events;
 mod execution;
 mod executions;
 mod health;
@@ -33,6 +34,7 @@ enum Route<'a> {
     Deliveries(&'a str),
     /// Of that execution, the delivery with that number.
     Redeliver(&'a str, &'a str),
+    Events(&'a str),
     Health,
     Ready,
     Tick,
@@ -68,7 +70,7 @@ fn route(path: &str) -> Route<'_> {
         _ if id.is_empty() => Route::Unknown,
         None => Route::Execution(id),
         Some("logs") => Route::Logs(id),
-        Some("events") => Route::Later("GET /executions/{id}/events"),
+        Some("events") => Route::Events(id),
         Some("cancel") => Route::Cancel(id),
         Some("deliveries") => Route::Deliveries(id),
         Some(below) => match below.split('/').collect::<Vec<_>>()[..] {
@@ -100,6 +102,7 @@ pub async fn answer<P: Platform, B: BodyReader>(
         }
         Route::Execution(_) => Err(not_allowed(parts, "GET, HEAD, DELETE").into()),
         Route::Logs(id) if get => logs::get(app, parts, id).await,
+        Route::Events(id) if get => events::get(app, parts, id).await,
         Route::Health if get => Ok(health::alive()),
         Route::Ready if get => Ok(health::ready(app).await),
         Route::Deliveries(id) if get => deliveries::list(app, parts, id).await,
@@ -107,7 +110,7 @@ pub async fn answer<P: Platform, B: BodyReader>(
             deliveries::redeliver(app, parts, id, number).await
         }
         Route::Redeliver(..) => Err(not_allowed(parts, "POST").into()),
-        Route::Logs(_) | Route::Deliveries(_) | Route::Health | Route::Ready => {
+        Route::Logs(_) | Route::Events(_) | Route::Deliveries(_) | Route::Health | Route::Ready => {
             Err(not_allowed(parts, "GET, HEAD").into())
         }
         Route::Tick if parts.method == Method::POST => tick::run(app, parts).await,
@@ -162,6 +165,7 @@ mod tests {
             ("/executions/x", Route::Execution("x")),
             ("/executions/x/logs", Route::Logs("x")),
             ("/executions/x/cancel", Route::Cancel("x")),
+            ("/executions/x/events", Route::Events("x")),
             ("/executions/", Route::Unknown),
             ("/executions//logs", Route::Unknown),
             ("/executions/x/", Route::Unknown),
@@ -182,7 +186,7 @@ mod tests {
         ] {
             assert_eq!(route(path), expected, "{path}");
         }
-        for later in ["/metrics", "/openapi.json", "/executions/x/events"] {
+        for later in ["/metrics", "/openapi.json"] {
             assert!(matches!(route(later), Route::Later(_)), "{later}");
         }
     }

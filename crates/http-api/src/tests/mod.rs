@@ -8,6 +8,7 @@ mod chance;
 mod deliveries;
 mod docs;
 mod dry_run;
+mod events;
 mod execution;
 mod executions;
 mod health;

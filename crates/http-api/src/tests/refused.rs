@@ -27,7 +27,7 @@ fn bad_requests_get_their_problems() {
     let id = "01890a5d-ac96-774b-bcce-b302099a8057";
     let logs = format!("/executions/{id}/logs");
     let events = [("accept", "text/event-stream")];
-    let resumed = [("last-event-id", "7")];
+    let resumed = [("accept", "text/event-stream"), ("last-event-id", "7")];
     let cancel = format!("/executions/{id}/cancel");
     let one = format!("/executions/{id}");
     let cases: &[Case] = &[
@@ -108,8 +108,9 @@ fn bad_requests_get_their_problems() {
         ("GET", &format!("{logs}?follow=yes"), &[], "", 400, "invalid-query", "true or false"),
         ("GET", &format!("{logs}?timestamps"), &[], "", 400, "invalid-query", "true or false"),
         ("GET", &format!("{logs}?tails=1"), &[], "", 400, "invalid-query", "did you mean `tail`?"),
-        ("GET", &logs, &events, "", 501, "not-implemented", "text/event-stream"),
-        ("GET", &logs, &resumed, "", 501, "not-implemented", "text/event-stream"),
+        ("GET", &logs, &events, "", 404, "not-found", id),
+        ("GET", &logs, &resumed, "", 400, "invalid-header", "Last-Event-ID"),
+        ("GET", &format!("{logs}?tail=1"), &events, "", 400, "invalid-query", "tail"),
         ("POST", &logs, &[], "", 405, "method-not-allowed", "GET, HEAD"),
         ("POST", &one, &[], "", 405, "method-not-allowed", "GET, HEAD, DELETE"),
         ("PATCH", &one, &[], "{}", 405, "method-not-allowed", "GET, HEAD, DELETE"),
@@ -122,8 +123,11 @@ fn bad_requests_get_their_problems() {
         ("POST", &format!("{cancel}?force=true"), &[], "", 400, "invalid-query", "force"),
         ("GET", &cancel, &[], "", 405, "method-not-allowed", "POST"),
         ("DELETE", &cancel, &[], "", 405, "method-not-allowed", "POST"),
-        ("GET", &format!("{one}/events"), &[], "", 501, "not-implemented", "events"),
         ("GET", &format!("{one}/deliveries"), &[], "", 404, "not-found", id),
+        ("GET", &format!("{one}/events"), &[], "", 404, "not-found", id),
+        ("GET", &format!("{one}/events"), &events, "", 404, "not-found", id),
+        ("GET", &format!("{one}/events?wait=1"), &[], "", 400, "invalid-query", "wait"),
+        ("POST", &format!("{one}/events"), &[], "", 405, "method-not-allowed", "GET, HEAD"),
         ("GET", &format!("{one}/log"), &[], "", 404, "not-found", "nothing"),
         ("GET", "/metrics", &[], "", 501, "not-implemented", "metrics"),
         ("GET", "/openapi.json", &[], "", 501, "not-implemented", "openapi"),

@@ -246,7 +246,7 @@ impl Service {
         match body {
             Body::Full(all) => bytes.extend_from_slice(&all),
             Body::Live(mut live) => {
-                while let Some(chunk) = block_on(live.chunk()).expect("a whole log") {
+                while let Some(chunk) = block_on(live.chunk(&self.app)).expect("a whole log") {
                     bytes.extend_from_slice(&chunk);
                 }
             }

@@ -40,16 +40,28 @@ fn a_timeline_begins_with_the_acceptance_and_a_dispatch_if_there_is_room() {
     let store = memory();
     let first = insert(&store, &queued(0), 1);
     let second = insert(&store, &queued(1), 1);
-    check(&store, first.id, &[(1, "Accepted", 1), (2, "Dispatched", 1)]);
+    check(
+        &store,
+        first.id,
+        &[(1, "Accepted", 1), (2, "Dispatched", 1)],
+    );
     check(&store, second.id, &[(1, "Accepted", 1)]);
     let claimed = ready(store.claim_queued(at(3), at(9), 2, 9)).expect("it claims");
     assert_eq!(claimed.len(), 1);
-    check(&store, second.id, &[(1, "Accepted", 1), (2, "Dispatched", 1)]);
+    check(
+        &store,
+        second.id,
+        &[(1, "Accepted", 1), (2, "Dispatched", 1)],
+    );
     let events = ready(store.events(second.id, 1, 9)).expect("it reads");
     assert_eq!((events.len(), events[0].entry.at), (1, at(3)));
     // Nothing is claimed, so nothing is told.
     ready(store.claim_queued(at(4), at(9), 2, 9)).expect("it answers");
-    check(&store, second.id, &[(1, "Accepted", 1), (2, "Dispatched", 1)]);
+    check(
+        &store,
+        second.id,
+        &[(1, "Accepted", 1), (2, "Dispatched", 1)],
+    );
 }
 
 #[test]
@@ -62,7 +74,11 @@ fn what_repeats_is_counted() {
         let claimed = ready(store.claim_queued(at(round * 10 + 5), at(99), 9, 9));
         execution = claimed.expect("it claims").remove(0).0;
     }
-    let expected = [(1, "Accepted", 1), (2, "Dispatched", 4), (3, "Postponed", 3)];
+    let expected = [
+        (1, "Accepted", 1),
+        (2, "Dispatched", 4),
+        (3, "Postponed", 3),
+    ];
     check(&store, execution.id, &expected);
     let events = ready(store.events(execution.id, 2, 9)).expect("it reads");
     assert_eq!(
@@ -98,7 +114,10 @@ fn a_step_that_is_not_stored_tells_nothing() {
     let next = transition(&execution, &exists, at(2)).expect("it changes");
     let entries = [waits("no node")];
     let stale = Step::new(&next, &entries);
-    assert_eq!(ready(store.update(stale)).expect("it answers"), Written::Stale);
+    assert_eq!(
+        ready(store.update(stale)).expect("it answers"),
+        Written::Stale
+    );
     let end = ended(&execution, 0, 3);
     let stale = ready(store.finish(Step::new(&end, &entries), &StoredLog::default()));
     assert_eq!(stale.expect("it answers"), Written::Stale);
@@ -116,7 +135,10 @@ fn after_the_end_nothing_more_is_told() {
     assert_eq!(written, Written::Updated);
     ready(store.add_events(execution.id, &[waits("no node")])).expect("it answers");
     ready(store.add_events(id(7, 7), &[waits("no node")])).expect("it answers");
-    assert_eq!(told(&store, execution.id).last().expect("a line").1, "Finished");
+    assert_eq!(
+        told(&store, execution.id).last().expect("a line").1,
+        "Finished"
+    );
     assert_eq!(told(&store, id(7, 7)), []);
 }
 
@@ -131,8 +153,17 @@ fn a_timeline_is_bounded_but_for_start_and_end() {
     assert_eq!(told(&store, execution.id).len(), MAX_EVENTS as usize);
     let known = waits("0 nodes are available");
     ready(store.add_events(execution.id, &[known])).expect("it writes");
-    assert_eq!(told(&store, execution.id)[2].2, 2, "known things still count");
-    let essential = [Entry::once(at(9), timeline::kind::STARTED, "pod", "its container runs")];
+    assert_eq!(
+        told(&store, execution.id)[2].2,
+        2,
+        "known things still count"
+    );
+    let essential = [Entry::once(
+        at(9),
+        timeline::kind::STARTED,
+        "pod",
+        "its container runs",
+    )];
     ready(store.add_events(execution.id, &essential)).expect("it writes");
     let last = (MAX_EVENTS + 1, timeline::kind::STARTED.to_owned(), 1);
     assert_eq!(told(&store, execution.id).last(), Some(&last));
@@ -148,7 +179,10 @@ fn long_messages_are_cut_between_characters() {
     }
     let events = ready(store.events(execution.id, 2, 9)).expect("it reads");
     assert_eq!((events.len(), events[0].entry.count), (1, 2));
-    assert_eq!(events[0].entry.message, message[..MAX_EVENT_MESSAGE_BYTES - 1]);
+    assert_eq!(
+        events[0].entry.message,
+        message[..MAX_EVENT_MESSAGE_BYTES - 1]
+    );
 }
 
 #[test]

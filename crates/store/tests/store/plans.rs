@@ -6,8 +6,8 @@ use domain::transition::Observation;
 use domain::{Entry, Outcome, Reason, Status, transition};
 use store::testing::{Sqlite, ready};
 use store::{
-    BatchKey, Cursor, Dialect, ExecutionStore, Filter, Rows, Settled, Sql, SqlError, Statement, Step,
-    StoredLog, Value,
+    BatchKey, Cursor, Dialect, ExecutionStore, Filter, Rows, Settled, Sql, SqlError, Statement,
+    Step, StoredLog, Value,
 };
 
 use crate::support::*;
@@ -134,7 +134,12 @@ fn one_execution_costs_the_same_however_many_there_are() {
         ready(store.update(&next)).expect("it answers"),
         store::Written::Stale
     );
-    let told = [Entry::once(at(2), "FailedScheduling", "scheduler", "no node")];
+    let told = [Entry::once(
+        at(2),
+        "FailedScheduling",
+        "scheduler",
+        "no node",
+    )];
     ready(store.add_events(execution.id, &told)).expect("it writes");
     ready(store.events(execution.id, 1, 9)).expect("it reads");
     let end = ended(&next, 0, 2);
@@ -162,7 +167,8 @@ fn a_batch_reads_no_more_than_it_must() {
         digest: "d",
     });
     ready(store.insert_batch(&batch, key, 5, 5, at(9))).expect("it inserts");
-    assert_eq!(store.sql().seen.borrow().len(), 2 * 3 + 1);
+    // Row, script, and what the timeline says of acceptance and dispatch; and the one that dispatches.
+    assert_eq!(store.sql().seen.borrow().len(), 4 * 3 + 1);
     check(
         &store,
         &[
@@ -249,7 +255,10 @@ fn the_reconcilers_statements_cost_what_they_answer() {
     ready(store.unfinished_dispatched(None, 5)).expect("it reads");
     check(&store, &["executions_dispatched (id>?)"]);
     ready(store.starting_since(at(9), 5)).expect("it reads");
-    check(&store, &["executions_starting (status=? AND dispatched_at>? AND dispatched_at<?)"]);
+    check(
+        &store,
+        &["executions_starting (status=? AND dispatched_at>? AND dispatched_at<?)"],
+    );
     ready(store.acquire_lease("tick", "a", at(0), at(9))).expect("it answers");
     ready(store.lease("tick")).expect("it reads");
     ready(store.release_lease("tick", "a")).expect("it writes");

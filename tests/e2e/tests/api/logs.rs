@@ -73,3 +73,49 @@ fn tail_of_a_running_script() {
     });
     assert_ne!(client.execution(&id)["status"], "FINISHED");
 }
+
+/// Id and data of each event, without the last one, which is named `end`.
+fn lines(text: &str) -> Vec<(String, String)> {
+    let events = text.split("\n\n").filter(|event| event.contains("id: "));
+    let field = |event: &str, name: &str| {
+        let mut fields = event.split('\n').filter_map(|line| line.strip_prefix(name));
+        fields.next().unwrap_or_default().to_owned()
+    };
+    let mut events: Vec<_> = events.collect();
+    let end = events.pop().expect("an end");
+    assert!(end.starts_with("event: end\n"), "{end}");
+    let lines = events
+        .iter()
+        .map(|event| (field(event, "id: "), field(event, "data: ")));
+    lines.collect()
+}
+
+#[test]
+fn a_followed_log_goes_on_after_every_line() {
+    let stack = shared();
+    let client = stack.client();
+    let script = "for i in 1 2 3 4 5 6; do echo line $i; sleep 0.3; done";
+    let id = client.submit(&json!({ "script": script }));
+    let path = format!("/executions/{id}/logs");
+    let events = ("accept", "text/event-stream");
+    let live = client.get_with(&path, &[events]).expect(200);
+    assert_eq!(live.header("content-type"), Some("text/event-stream"));
+    let live = lines(&live.text());
+    let text: Vec<_> = live.iter().map(|(_, data)| data.as_str()).collect();
+    assert_eq!(
+        text,
+        ["line 1", "line 2", "line 3", "line 4", "line 5", "line 6"]
+    );
+    client.finished(&id, ENDS_WITHIN);
+    for (index, (id, _)) in live.iter().enumerate() {
+        let resumed = client.get_with(&path, &[events, ("last-event-id", id)]);
+        assert_eq!(lines(&resumed.expect(200).text()), live[index + 1..]);
+    }
+    let timeline = client
+        .get(&format!("/executions/{id}/events"))
+        .expect(200)
+        .json();
+    let items = timeline["items"].as_array().expect("items");
+    assert_eq!(items[0]["type"], "Accepted");
+    assert_eq!(items[items.len() - 1]["type"], "Finished", "{timeline}");
+}

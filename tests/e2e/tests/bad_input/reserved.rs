@@ -2,7 +2,6 @@
 
 use serde_json::{Value, json};
 
-use crate::http::NOBODY;
 use crate::{check_problem, finish, shared};
 
 /// Any of these, as long as the feature is named: it depends on whether a field, a route or a kind
@@ -36,11 +35,7 @@ pub fn cases() -> Vec<Case> {
             feature,
         });
     }
-    let one = format!("/executions/{NOBODY}");
-    let routes = [
-        ("POST", "/executions:batch?dryRun=true".to_owned(), "dryRun"),
-        ("GET", format!("{one}/events"), "events"),
-    ];
+    let routes = [("POST", "/executions:batch?dryRun=true".to_owned(), "dryRun")];
     for (method, path, feature) in routes {
         let body = (method == "POST").then(|| json!({ "script": "echo never" }));
         cases.push(Case {
@@ -51,13 +46,6 @@ pub fn cases() -> Vec<Case> {
             feature,
         });
     }
-    cases.push(Case {
-        method: "GET",
-        path: format!("{one}/logs"),
-        headers: vec![("accept", "text/event-stream")],
-        body: None,
-        feature: "event-stream",
-    });
     cases
 }
 

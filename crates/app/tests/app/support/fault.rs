@@ -15,6 +15,8 @@ pub enum Effect {
     Vanished,
     /// It is not carried out; this is the answer.
     Answer(u16, Value),
+    /// The answer is this text, and more may come.
+    Log(String),
     /// The answer's body breaks off in the middle of its so manieth piece, counted from 1, the end being one too.
     Cut(u32),
     /// The answer comes after so many seconds.

@@ -49,6 +49,10 @@ impl Transport for Wire {
                     WireBody::new(world, Source::Bytes(Some(body))),
                 ));
             }
+            Some(Effect::Log(text)) => {
+                let body = WireBody::new(world, Source::Unended(Some(text.into())));
+                return Ok(answer(200, body));
+            }
             Some(Effect::Lost) => lost = true,
             Some(Effect::Cut(piece)) => cut = Some(piece),
             Some(Effect::Slow(seconds)) => world.sleep(seconds).await,
@@ -105,7 +109,7 @@ fn answer(code: u16, body: WireBody) -> http::Response<WireBody> {
 fn describe(request: &http::Request<Vec<u8>>) -> String {
     let path: Vec<&str> = request.uri().path().split('/').collect();
     let query = request.uri().query().unwrap_or_default();
-    let kinds = ["jobs", "pods", "configmaps"];
+    let kinds = ["jobs", "pods", "configmaps", "events"];
     let Some(at) = path.iter().position(|part| kinds.contains(part)) else {
         return format!("{} {}", request.method(), path[1]);
     };
@@ -120,6 +124,7 @@ fn describe(request: &http::Request<Vec<u8>>) -> String {
 
 enum Source {
     Bytes(Option<Bytes>),
+    Unended(Option<Bytes>),
     Watch(Box<WatchCursor>),
     Log(Box<LogCursor>),
 }
@@ -144,6 +149,13 @@ impl WireBody {
         let source = &mut self.source;
         poll_fn(|context| match source {
             Source::Bytes(bytes) => Poll::Ready(bytes.take()),
+            Source::Unended(bytes) => match bytes.take() {
+                Some(bytes) => Poll::Ready(Some(bytes)),
+                None => {
+                    world.park(world.now() + SignedDuration::from_secs(1), context);
+                    Poll::Pending
+                }
+            },
             Source::Log(cursor) => match cursor.poll().expect("a log in memory") {
                 LogPoll::Data(bytes) => Poll::Ready(Some(bytes.into())),
                 LogPoll::End => Poll::Ready(None),

@@ -11,6 +11,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use app::Runtime;
+use futures::future::{Either, select};
 use jiff::{SignedDuration, Timestamp};
 use localcluster::clock::{Clock, ManualClock};
 use localcluster::{Cluster, ClusterConfig, Request};
@@ -115,6 +116,21 @@ impl World {
                 self.advance();
                 assert!(self.now() < limit, "it does not come to its end");
             }
+        }
+    }
+
+    /// The same, given up at that time; then the future has been dropped where it stood.
+    pub fn run_until<T>(
+        self: &Rc<Self>,
+        work: impl Future<Output = T>,
+        end: Timestamp,
+    ) -> Option<T> {
+        let left = end.duration_since(self.now());
+        let time = Time(self.clone());
+        let patience = time.sleep(Duration::try_from(left).unwrap_or_default());
+        match self.run(select(pin!(work), pin!(patience))) {
+            Either::Left((answer, _)) => Some(answer),
+            Either::Right(_) => None,
         }
     }
 
