@@ -70,9 +70,10 @@ fn before_the_start_there_is_nothing() {
 fn a_live_log_is_passed_on() {
     let service = Service::default();
     let id = service.accept(SCRIPT);
+    let label = kubernetes::LABEL_EXECUTION;
     let pods = format!(
         r#"{{"kind":"PodList","apiVersion":"v1","metadata":{{"resourceVersion":"1"}},"items":[{{"metadata":{{
-        "name":"x-{id}-abcde","namespace":"runs","uid":"p","labels":{{"batch.kubernetes.io/job-name":"x-{id}"}}}},
+        "name":"x-{id}-abcde","namespace":"runs","uid":"p","labels":{{"{label}":"{id}"}}}},
         "status":{{"phase":"Running","containerStatuses":[{{"name":"main","ready":true,"restartCount":0,"image":"x",
         "imageID":"x","state":{{"running":{{"startedAt":"2026-01-31T12:00:01Z"}}}}}}]}}}}]}}"#
     )
