@@ -174,7 +174,6 @@ fn seen_by(observation: &Observation) -> &'static str {
 mod tests {
     //! What each step leaves in the timeline.
     use super::*;
-    use crate::Status;
     use crate::transition::{ContainerEnd, transition, waiting};
 
     /// Not whole seconds, which would be widened to all of their second.
@@ -184,31 +183,8 @@ mod tests {
 
     fn queued() -> Execution {
         Execution {
-            id: "019c13b0-4e40-7abc-8def-0123456789ab"
-                .parse()
-                .expect("an id"),
-            generation: 1,
-            status: Status::Queued,
             created_at: at(0),
-            dispatched_at: None,
-            job_uid: None,
-            started_at: None,
-            cancel_requested_at: None,
-            stopping_since: None,
-            finished_at: None,
-            ending: None,
-            waiting: None,
-            image: "busybox".to_owned(),
-            resources: crate::Resources {
-                cpu: "1".parse().expect("a quantity"),
-                memory: "1Gi".parse().expect("a quantity"),
-                ephemeral_storage: None,
-            },
-            timeouts: crate::Timeouts::default(),
-            priority: 0,
-            labels: Default::default(),
-            ttl_seconds: 60,
-            log: None,
+            ..crate::transition::tests::queued()
         }
     }
 

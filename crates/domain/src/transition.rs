@@ -451,4 +451,4 @@ fn timed_out(execution: &Execution, clock: Clock) -> Ending {
 
 #[cfg(test)]
 #[path = "transition_tests.rs"]
-mod tests;
+pub(crate) mod tests;

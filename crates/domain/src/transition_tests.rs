@@ -11,7 +11,8 @@ fn at(second: i64) -> Timestamp {
     Timestamp::from_second(1_700_000_000 + second).expect("a valid second")
 }
 
-fn queued() -> Execution {
+/// One just accepted; the timeline's tests begin with it too.
+pub(crate) fn queued() -> Execution {
     Execution {
         id: ExecutionId::new(at(0), [7; 10]),
         generation: 1,
