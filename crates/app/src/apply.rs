@@ -1,7 +1,6 @@
 //! Writing what was seen: compare-and-set, log before delete, delete after the outcome is stored.
 
 use domain::{Execution, ExecutionId, Observation, Status, timeline, transition};
-use jiff::SignedDuration;
 use kubernetes::{PodObservation, Propagation};
 use store::{Step, StoredLog, Written};
 
@@ -11,10 +10,6 @@ use crate::{App, Error, Platform, Runtime};
 /// How often a write is tried again when another writer was quicker. Each loss means somebody else moved the
 /// execution forward, and it has few steps to go.
 pub(crate) const CAS_ATTEMPTS: u32 = 8;
-
-/// How long after the container's end its log may be unreadable before the outcome is stored without it.
-/// A kubelet that restarts is back by then; callers should not wait for ever for one that is not.
-pub(crate) const LOG_PATIENCE: SignedDuration = SignedDuration::from_secs(60);
 
 /// What applying an observation came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,29 +95,17 @@ impl<P: Platform> App<P> {
                 ..StoredLog::default()
             });
         }
-        match self.collect_log(&pod.name).await {
-            // What a script writes after this, until it is killed, is not seen.
-            Ok(log) => Ok(StoredLog {
-                complete: log.complete && pod.terminated.is_some(),
-                ..log
-            }),
-            Err(error) => {
-                // By something that stays the same however often we try: an outcome without an end of the container
-                // has the time of each try for its own. Such a one is waited for until its clock has run out.
-                let end = pod.terminated.as_ref().and_then(|t| t.finished_at);
-                let clock = current.deadline().map(|(_, at)| at);
-                let since = end.into_iter().chain(clock).min();
-                let since = since.unwrap_or_else(|| self.runtime.now());
-                if self.runtime.now().duration_since(since) < LOG_PATIENCE {
-                    return Err(error.into());
-                }
-                self.runtime.log(
-                    "the log could not be read and is given up",
-                    &[("execution", &next.id), ("error", &error)],
-                );
-                Ok(StoredLog::default())
-            }
-        }
+        // By something that stays the same however often we try: an outcome without an end of the container
+        // has the time of each try for its own. Such a one is waited for until its clock has run out.
+        let end = pod.terminated.as_ref().and_then(|t| t.finished_at);
+        let clock = current.deadline().map(|(_, at)| at);
+        let since = end.into_iter().chain(clock).min();
+        let log = self.collect_log_or_give_up(next.id, pod, since).await?;
+        // What a script writes after this, until it is killed, is not seen.
+        Ok(StoredLog {
+            complete: log.complete && pod.terminated.is_some(),
+            ..log
+        })
     }
 
     pub(crate) fn log_finished(&self, execution: &Execution) {

@@ -13,7 +13,7 @@ use jiff::{SignedDuration, Timestamp};
 use kubernetes::{PodObservation, Propagation};
 use store::{Step, StoredLog, Written};
 
-use crate::apply::{Applied, CAS_ATTEMPTS, LOG_PATIENCE};
+use crate::apply::{Applied, CAS_ATTEMPTS};
 use crate::logs::{better, has_log};
 use crate::observe::{container_end, observation};
 use crate::submit::CLAIM;
@@ -241,24 +241,17 @@ impl<P: Platform> App<P> {
         }
         let log = match pod.filter(has_log) {
             None => StoredLog::default(),
-            Some(pod) => match self.collect_log(&pod.name).await {
+            Some(pod) => {
+                let since = current.cancel_requested_at.unwrap_or(current.created_at);
+                let log = self
+                    .collect_log_or_give_up(current.id, &pod, Some(since))
+                    .await?;
                 // It may write on until it is ended.
-                Ok(log) => StoredLog {
+                StoredLog {
                     complete: false,
                     ..log
-                },
-                Err(error) => {
-                    let since = current.cancel_requested_at.unwrap_or(current.created_at);
-                    if self.runtime.now().duration_since(since) < LOG_PATIENCE {
-                        return Err(error.into());
-                    }
-                    self.runtime.log(
-                        "the log could not be read and is given up",
-                        &[("execution", &current.id), ("error", &error)],
-                    );
-                    StoredLog::default()
                 }
-            },
+            }
         };
         let now = self.runtime.now();
         if let Some(next) = transition(current, &Observation::Stopping, now) {

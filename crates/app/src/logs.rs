@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use domain::{Execution, ExecutionId, Status};
+use jiff::{SignedDuration, Timestamp};
 use kubernetes::{Error as KubernetesError, LogStream, PodObservation, Transport};
 use store::StoredLog;
 
@@ -21,6 +22,10 @@ const LOG_READ_ATTEMPTS: u32 = 3;
 
 /// The pause between two such attempts.
 const LOG_READ_PAUSE: Duration = Duration::from_millis(200);
+
+/// How long after the container's end its log may be unreadable before the outcome is stored without it.
+/// A kubelet that restarts is back by then; callers should not wait for ever for one that is not.
+const LOG_PATIENCE: SignedDuration = SignedDuration::from_secs(60);
 
 /// How long a follower waits for a queued execution to start. Callers come back with the same request.
 const FOLLOW_START_LIMIT: Duration = Duration::from_secs(3600);
@@ -126,6 +131,33 @@ impl<P: Platform> App<P> {
             Ok(stream) => Ok(Some(Log::Live(LiveLog { stream }))),
             Err(error) if log_is_not_there(&error) => Ok(None),
             Err(error) => Err(error.into()),
+        }
+    }
+
+    /// As [`collect_log`](Self::collect_log), but where it still fails [`LOG_PATIENCE`] after that time: nothing, and not
+    /// said to be all. Without a time it is never given up.
+    ///
+    /// # Errors
+    /// When the API server cannot give it now, and there is patience left.
+    pub(crate) async fn collect_log_or_give_up(
+        &self,
+        id: ExecutionId,
+        pod: &PodObservation,
+        since: Option<Timestamp>,
+    ) -> Result<StoredLog, KubernetesError> {
+        match self.collect_log(&pod.name).await {
+            Err(error) => {
+                let waited = since.map(|since| self.runtime.now().duration_since(since));
+                if waited.is_none_or(|waited| waited < LOG_PATIENCE) {
+                    return Err(error);
+                }
+                self.runtime.log(
+                    "the log could not be read and is given up",
+                    &[("execution", &id), ("error", &error)],
+                );
+                Ok(StoredLog::default())
+            }
+            log => log,
         }
     }
 
