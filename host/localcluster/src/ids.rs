@@ -15,7 +15,8 @@ impl Ids {
         Self { state: seed }
     }
 
-    fn next(&mut self) -> u64 {
+    /// Any number; simulations draw their chance from here.
+    pub fn number(&mut self) -> u64 {
         self.state = self.state.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut z = self.state;
         z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -26,19 +27,19 @@ impl Ids {
     /// Five characters, as generated names end.
     pub fn suffix(&mut self) -> String {
         (0..5)
-            .map(|_| SUFFIX_LETTERS[(self.next() % SUFFIX_LETTERS.len() as u64) as usize] as char)
+            .map(|_| SUFFIX_LETTERS[(self.number() % SUFFIX_LETTERS.len() as u64) as usize] as char)
             .collect()
     }
 
     /// Sixteen hexadecimal digits, as event names end.
     pub fn hex(&mut self) -> String {
-        format!("{:016x}", self.next())
+        format!("{:016x}", self.number())
     }
 
     /// A version 4 UUID.
     pub fn uuid(&mut self) -> String {
-        let high = (self.next() & 0xffff_ffff_ffff_0fff) | 0x4000;
-        let low = (self.next() & 0x3fff_ffff_ffff_ffff) | 0x8000_0000_0000_0000;
+        let high = (self.number() & 0xffff_ffff_ffff_0fff) | 0x4000;
+        let low = (self.number() & 0x3fff_ffff_ffff_ffff) | 0x8000_0000_0000_0000;
         format!(
             "{:08x}-{:04x}-{:04x}-{:04x}-{:012x}",
             high >> 32,

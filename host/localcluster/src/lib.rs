@@ -9,7 +9,7 @@ pub mod clock;
 mod cluster;
 mod events;
 mod gc;
-mod ids;
+pub mod ids;
 mod job_controller;
 pub mod logs;
 mod object;

@@ -19,8 +19,10 @@ struct Script {
     /// Milliseconds from running until the end.
     run_ms: i64,
     exit_code: i32,
-    /// The whole output, written at the start of the run.
+    /// The output, written at the start of the run.
     log: String,
+    /// The output is `log` so many times, by default once.
+    log_repeat: Option<usize>,
     /// The reason of the end; by default `Completed` or `Error`, by the exit code.
     reason: Option<String>,
     /// Milliseconds from SIGTERM to the end; by default it ends at once with 143.
@@ -117,7 +119,10 @@ impl Runner for SimulatedRunner {
                 continue;
             }
             let log = Arc::new(SimulatedLog {
-                bytes: script.log.clone().into_bytes(),
+                bytes: script
+                    .log
+                    .repeat(script.log_repeat.unwrap_or(1))
+                    .into_bytes(),
                 state: Mutex::default(),
             });
             self.pods.insert(
