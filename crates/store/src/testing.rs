@@ -17,6 +17,9 @@ use crate::sql::{Dialect, Rows, Sql, SqlError, Statement, Value};
 /// Spin's, which is the default of rusqlite.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// As many statements are kept prepared: more than the store has. Simulations would parse the same text again and again.
+const PREPARED_STATEMENTS: usize = 128;
+
 /// A connection to an SQLite database. Clones share the connection.
 #[derive(Clone)]
 pub struct Sqlite {
@@ -45,6 +48,7 @@ impl Sqlite {
         connection
             .busy_timeout(BUSY_TIMEOUT)
             .expect("SQLite takes a busy timeout");
+        connection.set_prepared_statement_cache_capacity(PREPARED_STATEMENTS);
         Self {
             connection: Rc::new(connection),
         }
@@ -57,7 +61,7 @@ impl Sqlite {
 
     fn run(&self, statement: &Statement) -> Result<Rows, SqlError> {
         let run = || -> rusqlite::Result<Rows> {
-            let mut prepared = self.connection.prepare(&statement.sql)?;
+            let mut prepared = self.connection.prepare_cached(&statement.sql)?;
             let columns: Vec<String> = prepared
                 .column_names()
                 .into_iter()
