@@ -19,6 +19,10 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("devhost-test-guest", &[]),
     ("localcluster", &[]),
     ("e2e", &[]),
+    (
+        "sim",
+        &["app", "domain", "kubernetes", "localcluster", "store"],
+    ),
     ("structure", &[]),
 ];
 
@@ -98,7 +102,7 @@ fn hosts_are_never_linked_into_components() {
                 next.extend(dependencies(manifest, &["dependencies"]));
             }
         }
-        for native in ["devhost", "localcluster", "e2e"] {
+        for native in ["devhost", "localcluster", "e2e", "sim"] {
             assert!(!reached.contains(native), "{component} reaches {native}");
         }
         assert!(
