@@ -106,9 +106,6 @@ impl Driver {
     fn begin(&mut self, faults: Faults) {
         let world = self.world.clone();
         world.skew.replace(vec![0; self.plan.hosts]);
-        // The schema is made in peace: migrations have tests of their own.
-        let store = store::ExecutionStore::new(&world.sqlite);
-        store::testing::ready(store.migrate()).expect("the schema is made");
         world.note(&format!(
             "{} hosts, {} at once, tick every {} ms, {faults:?}",
             self.plan.hosts, self.plan.max_running, self.plan.period_ms

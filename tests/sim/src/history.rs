@@ -2,9 +2,9 @@
 
 use std::fmt;
 
-/// The offset and the prime of FNV-1a with 64 bits.
-const FNV_OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
-const FNV_PRIME: u64 = 0x0100_0000_01b3;
+/// Where the hash begins, and what it is multiplied by: those of FNV-1a, taken eight bytes at a time, since whole logs go through it.
+const HASH_BEGIN: u64 = 0xcbf2_9ce4_8422_2325;
+const HASH_PRIME: u64 = 0x0100_0000_01b3;
 
 /// So many lines are kept, the newest; a history has a few hundred as a rule.
 const KEPT_LINES: usize = 20_000;
@@ -23,15 +23,27 @@ impl History {
     pub fn new() -> Self {
         Self {
             lines: Vec::new(),
-            hash: FNV_OFFSET,
+            hash: HASH_BEGIN,
         }
     }
 
     /// Puts something into the hash that is not worth a line.
     pub fn mix(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.hash = (self.hash ^ u64::from(*byte)).wrapping_mul(FNV_PRIME);
+        let (words, rest) = bytes.as_chunks::<8>();
+        for word in words {
+            self.mix_number(u64::from_le_bytes(*word));
         }
+        let mut last = [0; 8];
+        last[..rest.len()].copy_from_slice(rest);
+        self.mix_number(u64::from_le_bytes(last));
+        self.mix_number(bytes.len() as u64);
+    }
+
+    /// The same for a number.
+    pub fn mix_number(&mut self, number: u64) {
+        let mixed = (self.hash ^ number).wrapping_mul(HASH_PRIME);
+        // Multiplying moves bits up only: turned round, they reach the lower ones too.
+        self.hash = mixed.rotate_left(29);
     }
 
     /// Adds a line of something that happened at that many milliseconds after the start.

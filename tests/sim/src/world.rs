@@ -10,7 +10,6 @@ use std::task::{Context, Poll, Waker};
 use jiff::Timestamp;
 use localcluster::clock::ManualClock;
 use localcluster::{Cluster, ClusterConfig, Request};
-use rusqlite::config::DbConfig;
 use serde_json::Value;
 use store::testing::Sqlite;
 
@@ -112,7 +111,7 @@ impl World {
             store_away: Cell::default(),
             skew: RefCell::default(),
             ledger,
-            sqlite: database(),
+            sqlite: crate::database::emptied(),
             rows: RefCell::default(),
             scripts: RefCell::default(),
             harmed: RefCell::default(),
@@ -155,6 +154,11 @@ impl World {
     /// Puts something into the history's hash only.
     pub fn mix(&self, bytes: &[u8]) {
         self.history.borrow_mut().mix(bytes);
+    }
+
+    /// The same of a number.
+    pub fn mix_number(&self, number: u64) {
+        self.history.borrow_mut().mix_number(number);
     }
 
     /// Something that must hold did not.
@@ -291,17 +295,6 @@ impl World {
     pub fn poll_watch(&self, cursor: &mut localcluster::WatchCursor) -> localcluster::WatchPoll {
         self.cluster.borrow().poll_watch(cursor)
     }
-}
-
-/// A database in memory.
-fn database() -> Sqlite {
-    let sqlite = Sqlite::memory();
-    // Else a statement is parsed again whenever the planner might do better with its new values: a third of all time.
-    sqlite
-        .connection()
-        .set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)
-        .expect("SQLite takes the setting");
-    sqlite
 }
 
 /// The path of a kind's collection.
