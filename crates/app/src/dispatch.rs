@@ -79,13 +79,7 @@ impl<P: Platform> App<P> {
         }
         let result = match self.ensure_job(execution, submission, attempt).await {
             Ok(uid) => self.created(execution, uid).await,
-            Err(NotCreated::Foreign) => {
-                let message = format!(
-                    "a Job named {} exists that is not this execution's",
-                    execution.job_name()
-                );
-                self.refuse(execution, Reason::InvalidSpec, message).await
-            }
+            Err(NotCreated::Foreign) => self.name_is_taken(execution).await,
             Err(NotCreated::Finished) => Ok(Created::Settled),
             Err(NotCreated::Here(error)) => Err(error),
             Err(NotCreated::Error(error)) => self.not_created(execution, &error).await,
@@ -228,6 +222,22 @@ impl<P: Platform> App<P> {
         self.conclude_cancel(id, &stopped, &nothing_written())
             .await?;
         Ok(true)
+    }
+
+    /// A stranger's Job has its name. One that has started had a Job of its own, which is gone then: its uid was never stored,
+    /// so nobody else looks for it.
+    async fn name_is_taken(&self, execution: &Execution) -> Result<Created, Error> {
+        let name = execution.job_name();
+        let refused = Observation::Refused {
+            reason: Reason::InvalidSpec,
+            message: format!("a Job named {name} exists that is not this execution's"),
+        };
+        if self.apply(execution.id, &refused, None).await? == Applied::Nothing {
+            let message = "its Job was replaced by another of the same name".to_owned();
+            let gone = Observation::JobGone { message };
+            self.apply(execution.id, &gone, None).await?;
+        }
+        Ok(Created::Settled)
     }
 
     async fn refuse(

@@ -234,6 +234,37 @@ fn a_strangers_job_of_the_same_name_is_left_alone() {
 }
 
 #[test]
+fn a_strangers_job_in_the_place_of_one_that_has_started_ends_it() {
+    let bench = Bench::new();
+    bench.script(60_000, 0, "hello\n");
+    // Its pod is seen running, but no answer ever told the Job's uid.
+    bench.world.fault("POST jobs", 1, Effect::Lost);
+    let id = bench.submit_and_dispatch(&submission());
+    bench.tick(2);
+    assert!(bench.world.all_faults_fired());
+    let running = bench.get(id);
+    assert_eq!((running.status, &running.job_uid), (Status::Running, &None));
+    let jobs = "/apis/batch/v1/namespaces/runs/jobs";
+    let name = running.job_name();
+    let background = serde_json::json!({"propagationPolicy": "Background"});
+    let target = format!("{jobs}/{name}");
+    assert_eq!(bench.world.ask("DELETE", &target, &background).0, 200);
+    let stranger = serde_json::json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": name},
+        "spec": {"suspend": true, "template": {"spec": {"restartPolicy": "Never",
+            "containers": [{"name": "main", "image": "alpine:3"}]}}}});
+    assert_eq!(bench.world.ask("POST", jobs, &stranger).0, 201);
+    // Its pod goes without a watch that could tell.
+    bench.world.pass(40);
+    bench.world.compact();
+    bench.tick(2);
+    let (execution, reason) = bench.finished(id);
+    assert_eq!(reason, Reason::JobDeleted);
+    let message = execution.ending.expect("an ending").message;
+    assert_eq!(message, "its Job was replaced by another of the same name");
+    assert_eq!(bench.world.names("jobs"), [name], "the stranger's stays");
+}
+
+#[test]
 fn no_more_run_at_once_than_the_limit_says() {
     let bench = Bench::with_max_running(2);
     bench.script(3_000, 0, "");
