@@ -37,6 +37,10 @@ const LEASE_PATIENCE: SignedDuration = SignedDuration::from_secs(3);
 /// How often it looks meanwhile.
 const LEASE_POLL: Duration = Duration::from_millis(200);
 
+/// How long after its budget a tick that somebody waits for goes on with attempts at webhooks that are under way: ten times what
+/// a receiver in reach takes, and short beside the timeouts of whoever calls.
+const LAST_ATTEMPTS: SignedDuration = SignedDuration::from_secs(2);
+
 /// The state key of the last tick's time, RFC 3339; readiness looks at it.
 pub(crate) const LAST_TICK: &str = "lastTick";
 
@@ -78,6 +82,8 @@ struct Tick<'a, P: Platform> {
     app: &'a App<P>,
     holder: String,
     ends_at: Timestamp,
+    /// When attempts at webhooks must be over; none lets each have its time.
+    attempts_end: Option<Timestamp>,
     /// Set when the lease was lost or could not be renewed in time: everything ends.
     lost: Cell<bool>,
     dispatched: Cell<u32>,
@@ -91,12 +97,14 @@ struct Tick<'a, P: Platform> {
 }
 
 impl<P: Platform> App<P> {
-    /// Works for that long, unless another holds the lease; then it returns at once.
+    /// Works for that long, unless another holds the lease; then it returns at once. The caller waits for the answer, so
+    /// a receiver of webhooks that hangs at the end gets two seconds more and not the whole time of an attempt.
     ///
     /// # Errors
     /// When the store fails at the lease. What fails later is counted in the report.
     pub async fn tick(&self, budget: Duration) -> Result<TickReport, Error> {
-        self.tick_within(budget, SignedDuration::ZERO).await
+        self.tick_within(budget, SignedDuration::ZERO, Some(LAST_ATTEMPTS))
+            .await
     }
 
     /// The same for a caller on a schedule: the tick before may take a moment longer than its budget to finish what it
@@ -106,13 +114,14 @@ impl<P: Platform> App<P> {
     /// # Errors
     /// As [`App::tick`].
     pub async fn scheduled_tick(&self, budget: Duration) -> Result<TickReport, Error> {
-        self.tick_within(budget, LEASE_PATIENCE).await
+        self.tick_within(budget, LEASE_PATIENCE, None).await
     }
 
     async fn tick_within(
         &self,
         budget: Duration,
         patience: SignedDuration,
+        last_attempts: Option<SignedDuration>,
     ) -> Result<TickReport, Error> {
         let called = self.runtime.now();
         let holder = hex(&self.runtime.random::<8>());
@@ -134,10 +143,12 @@ impl<P: Platform> App<P> {
             }
             self.runtime.sleep(LEASE_POLL).await;
         }
+        let ends_at = called + SignedDuration::try_from(budget).unwrap_or(LEASE_TTL);
         let tick = Tick {
             app: self,
             holder,
-            ends_at: called + SignedDuration::try_from(budget).unwrap_or(LEASE_TTL),
+            ends_at,
+            attempts_end: last_attempts.map(|more| ends_at + more),
             lost: Cell::new(false),
             dispatched: Cell::new(0),
             finished: Cell::new(0),

@@ -8,7 +8,7 @@ use futures::future;
 use futures::stream::FuturesUnordered;
 
 use super::Tick;
-use crate::webhooks::CLAIM;
+use crate::webhooks::{ATTEMPT_LIMIT, CLAIM};
 use crate::{Error, Platform};
 
 /// How many attempts are under way at once. Each may take 10 s where a receiver does not answer, so this is what
@@ -40,7 +40,7 @@ impl<P: Platform> Tick<'_, P> {
             };
             match claimed {
                 Ok(claims) => in_flight.extend(claims.into_iter().map(|claim| async move {
-                    if let Err(error) = self.app.deliver(&claim).await {
+                    if let Err(error) = self.app.deliver(&claim, self.attempt_limit()).await {
                         self.failed("a delivery could not be stored", &error);
                     }
                 })),
@@ -57,5 +57,14 @@ impl<P: Platform> Tick<'_, P> {
             }
         }
         while in_flight.next().await.is_some() {}
+    }
+
+    /// How long an attempt that begins now may take, in whole seconds.
+    fn attempt_limit(&self) -> Duration {
+        let Some(end) = self.attempts_end else {
+            return ATTEMPT_LIMIT;
+        };
+        let left = end.duration_since(self.app.now()).as_secs();
+        Duration::from_secs(u64::try_from(left).unwrap_or(0).max(1)).min(ATTEMPT_LIMIT)
     }
 }

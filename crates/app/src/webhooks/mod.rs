@@ -23,7 +23,7 @@ use schedule::Answered;
 const CONNECT: Duration = Duration::from_secs(5);
 
 /// From the attempt's beginning until the head of the answer. A receiver should take the message and work on it later.
-const ATTEMPT_LIMIT: Duration = Duration::from_secs(10);
+pub(crate) const ATTEMPT_LIMIT: Duration = Duration::from_secs(10);
 
 /// For how long a delivery is its claimer's: an attempt, and every try to store what came of it.
 pub(crate) const CLAIM: SignedDuration = SignedDuration::from_secs(30);
@@ -55,13 +55,13 @@ impl<P: Platform> App<P> {
         Ok(self.store.redeliver(id, number, self.now()).await?)
     }
 
-    /// Makes one attempt, and stores what came of it.
+    /// Makes one attempt of that many whole seconds at most, and stores what came of it.
     ///
     /// # Errors
     /// When the store fails. Then the claim runs out and somebody tries again, so that a receiver may hear twice.
-    pub(crate) async fn deliver(&self, claim: &Claim) -> Result<(), Error> {
+    pub(crate) async fn deliver(&self, claim: &Claim, limit: Duration) -> Result<(), Error> {
         let started_at = self.now();
-        let answered = self.send_webhook(claim).await?;
+        let answered = self.send_webhook(claim, limit).await?;
         let ended_at = self.now();
         let took = ended_at.duration_since(started_at).as_micros();
         let attempt = Attempt {
@@ -88,7 +88,7 @@ impl<P: Platform> App<P> {
         Ok(())
     }
 
-    async fn send_webhook(&self, claim: &Claim) -> Result<Answered, Error> {
+    async fn send_webhook(&self, claim: &Claim, limit: Duration) -> Result<Answered, Error> {
         let Some(view) = self.get(claim.execution_id).await? else {
             return Ok(Answered::Withdrawn);
         };
@@ -99,14 +99,14 @@ impl<P: Platform> App<P> {
         };
         // The API server's token and the like are added by its client; this goes past it.
         let answer = self.kubernetes.transport().send(request, TIMEOUTS);
-        let limit = self.runtime.sleep(ATTEMPT_LIMIT);
+        let patience = self.runtime.sleep(limit);
         Ok(
-            match future::select(std::pin::pin!(answer), std::pin::pin!(limit)).await {
+            match future::select(std::pin::pin!(answer), std::pin::pin!(patience)).await {
                 Either::Left((Ok(response), _)) => Answered::of(&response, self.now()),
                 Either::Left((Err(error), _)) => Answered::Nothing(error.to_string()),
                 Either::Right(((), _)) => Answered::Nothing(format!(
                     "the receiver did not answer within {} s",
-                    ATTEMPT_LIMIT.as_secs()
+                    limit.as_secs()
                 )),
             },
         )

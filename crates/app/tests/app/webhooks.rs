@@ -220,7 +220,7 @@ fn a_receiver_that_hangs_keeps_nobody_waiting() {
             // The first tick is over, but for the receiver that hangs.
             (second.tick(SECOND).await.expect("answers").leader, other.id)
         };
-        futures::join!(first.tick(3 * SECOND), beside)
+        futures::join!(first.scheduled_tick(3 * SECOND), beside)
     });
     assert!(
         first.expect("answers").leader && led,
@@ -241,6 +241,32 @@ fn a_receiver_that_hangs_keeps_nobody_waiting() {
         tick_until_settled(&bench, id).state,
         DeliveryState::Delivered
     );
+}
+
+#[test]
+fn a_receiver_that_hangs_does_not_keep_the_caller_of_a_tick_waiting() {
+    let bench = Bench::new();
+    let id = ended(&bench);
+    plan(&bench, [Receipt::Hang]);
+    let begun = bench.world.now();
+    assert!(bench.tick(3).leader);
+    let took = bench.world.now().duration_since(begun).as_millis();
+    assert!((4_000..=5_100).contains(&took), "{took} ms for one of 3 s");
+    // Nothing is lost by that: the attempt is noted, and the next one is made in its time.
+    let hung = delivery(&bench, id);
+    assert_eq!(hung.state, DeliveryState::Pending);
+    let [(None, error)] = told(&hung)[..] else {
+        panic!("{hung:?}");
+    };
+    assert_eq!(error, "the receiver did not answer within 4 s");
+    let again = hung.next_at.expect("an attempt is planned");
+    let pause = again.duration_since(bench.world.now()).as_secs();
+    assert!((4..=5).contains(&pause), "{pause} s");
+    assert_eq!(
+        tick_until_settled(&bench, id).state,
+        DeliveryState::Delivered
+    );
+    assert_eq!(bench.world.received.borrow().len(), 2, "no third time");
 }
 
 #[test]
