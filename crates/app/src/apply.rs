@@ -131,7 +131,7 @@ impl<P: Platform> App<P> {
         execution_id: ExecutionId,
         uid: Option<&str>,
     ) -> Result<(), Error> {
-        let name = domain::execution::job_name(execution_id);
+        let name = domain::execution::job_name(execution_id, 1);
         let uid = match uid {
             Some(uid) => uid.to_owned(),
             None => match self.kubernetes.get_job(&name).await {

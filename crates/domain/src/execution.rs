@@ -8,6 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use uuid::Uuid;
 
 use crate::reason::Ending;
+use crate::retry::Retry;
 use crate::submission::{Resources, Submission, Timeouts};
 
 /// The id of an execution: a UUID version 7, so ids sort by the time they were made.
@@ -77,7 +78,7 @@ impl Status {
 /// The three clocks that can end an execution, each with its own limit and reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Clock {
-    /// From acceptance until its Job is asked for.
+    /// From acceptance, or the end of the pause before a later attempt, until its Job is asked for.
     Queue,
     /// From the Job being asked for until the container starts.
     Start,
@@ -106,11 +107,13 @@ pub enum WaitingKind {
     Starting,
     /// Its own end, which the caller has asked for.
     Canceling,
+    /// The pause before its next attempt.
+    Retry,
 }
 
 impl WaitingKind {
     /// Every kind.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Concurrency,
         Self::Quota,
         Self::Admission,
@@ -120,6 +123,7 @@ impl WaitingKind {
         Self::Config,
         Self::Starting,
         Self::Canceling,
+        Self::Retry,
     ];
 
     /// The name in the store.
@@ -134,6 +138,7 @@ impl WaitingKind {
             Self::Config => "Config",
             Self::Starting => "Starting",
             Self::Canceling => "Canceling",
+            Self::Retry => "Retry",
         }
     }
 
@@ -174,6 +179,11 @@ pub struct Execution {
     pub status: Status,
     /// When it was accepted.
     pub created_at: Timestamp,
+    /// Which attempt it is at, counted from 1. What follows is of this one, where it is not of the whole.
+    pub attempt: u32,
+    /// From when on the attempt may be dispatched, and its queue clock runs: the acceptance, or the end of the pause
+    /// before a later attempt.
+    pub due_at: Timestamp,
     /// When it was decided to create its Job. Set before the first request goes out.
     pub dispatched_at: Option<Timestamp>,
     /// The uid of its Job. Once known, no Job is created for it again.
@@ -196,6 +206,8 @@ pub struct Execution {
     pub resources: Resources,
     /// Its clocks' limits.
     pub timeouts: Timeouts,
+    /// Which ends are tried again, and how often.
+    pub retry: Retry,
     /// Its place in the queue goes by this first, the highest in front, and then by age.
     pub priority: i32,
     /// The caller's labels.
@@ -214,6 +226,8 @@ impl Execution {
             generation: 1,
             status: Status::Queued,
             created_at: now,
+            attempt: 1,
+            due_at: now,
             dispatched_at: None,
             job_uid: None,
             started_at: None,
@@ -225,6 +239,7 @@ impl Execution {
             image: submission.image.clone(),
             resources: submission.resources.clone(),
             timeouts: submission.timeouts,
+            retry: submission.retry,
             priority: submission.priority,
             labels: submission.labels.clone(),
             ttl_seconds: submission.ttl_seconds,
@@ -232,9 +247,14 @@ impl Execution {
         }
     }
 
-    /// The name of its Job: derived from the id, so that creating it twice is a conflict, never two Jobs.
+    /// The name of its attempt's Job: derived from the id, so that creating it twice is a conflict, never two Jobs.
     pub fn job_name(&self) -> String {
-        job_name(self.id)
+        job_name(self.id, self.attempt)
+    }
+
+    /// Whether it waits for its Job to be asked for: in the queue, or in the pause before an attempt.
+    pub fn is_queued(&self) -> bool {
+        self.dispatched_at.is_none() && self.status != Status::Finished
     }
 
     /// Whether it has been decided to create its Job, and it is not finished: it counts against the limit.
@@ -257,16 +277,19 @@ impl Execution {
         }
         let (clock, from, seconds) = match (self.status, self.dispatched_at, self.started_at) {
             (Status::Finished, _, _) => return None,
-            (Status::Running, _, Some(started)) => (Clock::Run, started, self.timeouts.run_seconds),
+            (_, _, Some(started)) => (Clock::Run, started, self.timeouts.run_seconds),
             (_, Some(dispatched), _) => (Clock::Start, dispatched, self.timeouts.start_seconds),
-            (_, None, _) => (Clock::Queue, self.created_at, self.timeouts.queue_seconds),
+            (_, None, _) => (Clock::Queue, self.due_at, self.timeouts.queue_seconds),
         };
         let after = SignedDuration::from_secs(i64::from(seconds));
         Some((clock, from.checked_add(after).unwrap_or(Timestamp::MAX)))
     }
 }
 
-/// The name of the Job of the execution with that id: at most 63 characters, as Kubernetes asks.
-pub fn job_name(id: ExecutionId) -> String {
-    format!("x-{id}")
+/// The name of the Job of that attempt at the execution with that id: at most 63 characters, as Kubernetes asks.
+pub fn job_name(id: ExecutionId, attempt: u32) -> String {
+    match attempt {
+        0 | 1 => format!("x-{id}"),
+        later => format!("x-{id}-{later}"),
+    }
 }

@@ -6,6 +6,7 @@
 pub mod execution;
 pub mod quantity;
 pub mod reason;
+pub mod retry;
 pub mod submission;
 pub mod timeline;
 pub mod transition;
@@ -13,6 +14,7 @@ pub mod transition;
 pub use execution::{Clock, Execution, ExecutionId, LogSummary, Status, Waiting, WaitingKind};
 pub use quantity::Quantity;
 pub use reason::{Ending, Fault, Outcome, Reason};
+pub use retry::{About, AttemptRecord, Relevance, Retry, next_attempt};
 pub use submission::{Resources, Submission, Timeouts, Webhook};
 pub use timeline::Entry;
 pub use transition::{ContainerEnd, Observation, transition};

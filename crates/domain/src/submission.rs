@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::quantity::Quantity;
+use crate::retry::Retry;
 
 /// Requests of one container, which are its limits as well.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,6 +68,8 @@ pub struct Submission {
     pub files: BTreeMap<String, Vec<u8>>,
     /// Its clocks' limits.
     pub timeouts: Timeouts,
+    /// Which ends are tried again, and how often.
+    pub retry: Retry,
     /// Its place in the queue goes by this first, the highest in front; from -100 to 100.
     pub priority: i32,
     /// The caller's labels.

@@ -58,6 +58,10 @@ pub mod kind {
     pub const CANCEL_REQUESTED: &str = "CancelRequested";
     /// Its Job is being deleted.
     pub const STOPPING: &str = "Stopping";
+    /// An attempt has its outcome, and another one follows.
+    pub const ATTEMPT_ENDED: &str = "AttemptEnded";
+    /// When the next attempt is due.
+    pub const RETRY_SCHEDULED: &str = "RetryScheduled";
     /// It has its outcome.
     pub const FINISHED: &str = "Finished";
 }
@@ -84,7 +88,7 @@ impl Entry {
 
     /// Whether the timeline is not whole without it, however full it is.
     pub fn is_essential(&self) -> bool {
-        [kind::STARTED, kind::FINISHED].contains(&self.kind.as_str())
+        [kind::STARTED, kind::ATTEMPT_ENDED, kind::FINISHED].contains(&self.kind.as_str())
     }
 }
 
@@ -98,6 +102,7 @@ pub fn steps(
 ) -> Vec<Entry> {
     let mut entries = Vec::new();
     let mut add = |at, kind, source, message: String| {
+        let message = of_attempt(after, message);
         entries.push(Entry::once(at, kind, source, message));
     };
     if let (None, Some(at)) = (before.dispatched_at, after.dispatched_at) {
@@ -144,6 +149,36 @@ pub fn steps(
         add(at, kind::FINISHED, seen_by(observation), message);
     }
     entries
+}
+
+/// What the timeline says of the step with which an attempt has `ended`, so that `next` takes its place.
+pub fn steps_to_retry(
+    before: &Execution,
+    observation: &Observation,
+    ended: &Execution,
+    next: &Execution,
+    now: Timestamp,
+) -> Vec<Entry> {
+    let mut entries = steps(before, observation, ended, now);
+    for entry in entries.iter_mut().filter(|e| e.kind == kind::FINISHED) {
+        entry.kind = kind::ATTEMPT_ENDED.to_owned();
+        if ended.attempt == 1 {
+            entry.message = format!("attempt 1: {}", entry.message);
+        }
+    }
+    if let Some(waiting) = &next.waiting {
+        let message = waiting.message.as_str();
+        entries.push(Entry::once(now, kind::RETRY_SCHEDULED, EXECUTOR, message));
+    }
+    entries
+}
+
+/// What is told of a later attempt says so: it would else count as the same thing again.
+pub fn of_attempt(execution: &Execution, message: String) -> String {
+    match execution.attempt {
+        1 => message,
+        attempt => format!("attempt {attempt}: {message}"),
+    }
 }
 
 fn seen_by(observation: &Observation) -> &'static str {

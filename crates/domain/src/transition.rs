@@ -1,6 +1,7 @@
 //! The state machine: (execution, observation, now) to the next generation, or to nothing.
 //!
-//! Terminal states absorb, the status only moves forward, and no clock is read here.
+//! Terminal states absorb, the status only moves forward, and no clock is read here. Each attempt is brought to its end as
+//! if there were no other; [`next_attempt`](crate::retry::next_attempt) says whether another one follows.
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -109,13 +110,13 @@ pub fn transition(
     let mut next = execution.clone();
     match observation {
         Observation::Dispatched if execution.dispatched_at.is_none() => {
-            next.dispatched_at = Some(now.max(execution.created_at));
+            next.dispatched_at = Some(now.max(execution.due_at));
             next.waiting = Some(waiting(WaitingKind::Starting, "its Job is being created"));
         }
         // What is canceled does not go back into the queue: whoever cancels it finds out that there is no Job.
         Observation::Postponed(why)
             if execution.job_uid.is_none()
-                && execution.status == Status::Queued
+                && execution.started_at.is_none()
                 && execution.cancel_requested_at.is_none() =>
         {
             next.dispatched_at = None;
@@ -123,18 +124,16 @@ pub fn transition(
         }
         Observation::JobExists { uid } if execution.job_uid.is_none() => {
             next.job_uid = Some(uid.clone());
-            next.dispatched_at.get_or_insert(now);
+            next.dispatched_at.get_or_insert(now.max(execution.due_at));
         }
         Observation::Waiting(why)
-            if execution.status == Status::Queued && execution.cancel_requested_at.is_none() =>
+            if execution.started_at.is_none() && execution.cancel_requested_at.is_none() =>
         {
             next.waiting = Some(why.clone());
         }
-        Observation::Started { at } if execution.status == Status::Queued => {
-            start(&mut next, *at, now)
-        }
+        Observation::Started { at } if execution.started_at.is_none() => start(&mut next, *at, now),
         Observation::Refused { reason, message } | Observation::CannotStart { reason, message }
-            if execution.status == Status::Queued =>
+            if execution.started_at.is_none() =>
         {
             finish(&mut next, ending(*reason, message.clone()), now, now);
         }
@@ -225,7 +224,10 @@ fn is_by_itself(execution: &Execution, end: &ContainerEnd) -> bool {
 
 fn canceled(execution: &Execution, end: Option<&ContainerEnd>) -> Ending {
     let message = if execution.dispatched_at.is_none() {
-        "the caller canceled it while it was in the queue"
+        match execution.attempt {
+            1 => "the caller canceled it while it was in the queue",
+            _ => "the caller canceled it while it waited for its next attempt",
+        }
     } else if execution.started_at.is_none() && end.is_none() {
         "the caller canceled it before its container was seen running; nothing of it is left"
     } else {
@@ -267,7 +269,7 @@ fn within_its_second(at: Timestamp, now: Timestamp) -> Timestamp {
 
 /// Times never go backwards, even where the cluster's clock is behind ours.
 fn start(next: &mut Execution, at: Timestamp, now: Timestamp) {
-    let dispatched = *next.dispatched_at.get_or_insert(at.max(next.created_at));
+    let dispatched = *next.dispatched_at.get_or_insert(at.max(next.due_at));
     next.status = Status::Running;
     next.started_at = Some(within_its_second(at, now).max(dispatched));
     if next.cancel_requested_at.is_none() {

@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use super::*;
 use crate::execution::ExecutionId;
 use crate::reason::Outcome;
+use crate::retry::Retry;
 use crate::submission::{Resources, Timeouts};
 
-fn at(second: i64) -> Timestamp {
+pub(crate) fn at(second: i64) -> Timestamp {
     Timestamp::from_second(1_700_000_000 + second).expect("a valid second")
 }
 
@@ -18,6 +19,8 @@ pub(crate) fn queued() -> Execution {
         generation: 1,
         status: Status::Queued,
         created_at: at(0),
+        attempt: 1,
+        due_at: at(0),
         dispatched_at: None,
         job_uid: None,
         started_at: None,
@@ -33,6 +36,7 @@ pub(crate) fn queued() -> Execution {
             ephemeral_storage: None,
         },
         timeouts: Timeouts::default(),
+        retry: Retry::default(),
         priority: 0,
         labels: BTreeMap::new(),
         ttl_seconds: 60,
@@ -40,7 +44,7 @@ pub(crate) fn queued() -> Execution {
     }
 }
 
-fn end(exit_code: i32) -> ContainerEnd {
+pub(crate) fn end(exit_code: i32) -> ContainerEnd {
     ContainerEnd {
         exit_code,
         signal: None,
@@ -73,7 +77,8 @@ fn stopping() -> Execution {
     next(&canceling(), Observation::Stopping, 6)
 }
 
-fn observations() -> Vec<Observation> {
+/// One of each kind.
+pub(crate) fn observations() -> Vec<Observation> {
     let why = waiting(WaitingKind::Image, "no such image");
     vec![
         Observation::Dispatched,

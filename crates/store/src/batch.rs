@@ -8,7 +8,9 @@ use jiff::Timestamp;
 
 use crate::claims::QUEUED;
 use crate::executions::INSERT_TRIES;
-use crate::rows::{COLUMNS, Column, Reader, changing_columns, fixed_columns, rank, whole_micros};
+use crate::rows::{
+    COLUMNS, Column, Reader, changing_columns, fixed_columns, micros, rank, whole_micros,
+};
 use crate::sql::{Builder, Sql, SqlError, Statement};
 use crate::{ExecutionStore, MAX_ROWS, StoreError};
 
@@ -77,6 +79,7 @@ impl<S: Sql> ExecutionStore<S> {
         let mut queued: Vec<Execution> = batch.iter().map(|(e, _)| e.clone()).collect();
         for execution in &mut queued {
             execution.created_at = whole_micros(execution.created_at);
+            execution.due_at = execution.created_at;
         }
         let mut statements = Vec::new();
         for (index, (execution, (_, submission))) in queued.iter().zip(batch).enumerate() {
@@ -92,12 +95,17 @@ impl<S: Sql> ExecutionStore<S> {
         }
         let dispatch_at = statements.len();
         let next = first_dispatched(&queued, at_once.min(max_running));
+        let now = queued
+            .iter()
+            .map(|e| e.created_at)
+            .max()
+            .unwrap_or_default();
         if !next.is_empty() {
             let all = u32::try_from(queued.len()).unwrap_or(u32::MAX);
             let dispatch = self.dispatch(&next, claim_until, max_running);
             statements.push(
                 dispatch
-                    .if_queued_at_most(all)
+                    .if_queued_at_most(all, now)
                     .text(" RETURNING id")
                     .statement(),
             );
@@ -208,10 +216,12 @@ fn first_dispatched(queued: &[Execution], most: u32) -> Vec<Execution> {
 }
 
 impl Builder {
-    /// Only while no more than that many are queued. Counts no further than it must.
-    fn if_queued_at_most(self, most: u32) -> Self {
+    /// Only while no more than that many are queued and due at that time. Counts no further than it must.
+    fn if_queued_at_most(self, most: u32, now: Timestamp) -> Self {
         self.text(" AND (SELECT count(*) FROM (SELECT 1 FROM executions WHERE ")
             .text(QUEUED)
+            .text(" AND due_at <= ")
+            .bind(micros(now))
             .text(" LIMIT ")
             .bind(most.saturating_add(1))
             .text(") AS waiting) <= ")

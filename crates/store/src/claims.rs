@@ -13,8 +13,8 @@ use crate::rows::{COLUMNS, Reader, changing_columns, count, execution, micros, r
 use crate::sql::{Builder, Sql, Value};
 use crate::{ExecutionStore, StoreError};
 
-/// In the queue. The text is that of a partial index, which is used for just this text.
-pub(crate) const QUEUED: &str = "status = 'QUEUED' AND dispatched_at IS NULL";
+/// In the queue, for a first attempt or a later one. The text is that of a partial index, which is used for just this text.
+pub(crate) const QUEUED: &str = "dispatched_at IS NULL AND status <> 'FINISHED'";
 
 /// Counts against the limit of executions running at once. The text is that of a partial index.
 pub(crate) const DISPATCHED: &str = "dispatched_at IS NOT NULL AND status <> 'FINISHED'";
@@ -148,7 +148,7 @@ impl<S: Sql> ExecutionStore<S> {
             })
             .text(
                 ") AS taken WHERE executions.id = taken.column2 \
-                 AND executions.generation = taken.column3 AND executions.status = 'QUEUED' \
+                 AND executions.generation = taken.column3 AND executions.status <> 'FINISHED' \
                  AND taken.column1 <= ",
             )
             .bind(max_running)

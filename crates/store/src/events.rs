@@ -110,8 +110,8 @@ impl<S: Sql> ExecutionStore<S> {
             .build("SELECT ")
             .text(COLUMNS)
             .text(
-                " FROM executions WHERE status = 'QUEUED' AND dispatched_at IS NOT NULL \
-                 AND job_uid IS NOT NULL AND dispatched_at <= ",
+                " FROM executions WHERE started_at IS NULL AND dispatched_at IS NOT NULL \
+                 AND job_uid IS NOT NULL AND status <> 'FINISHED' AND dispatched_at <= ",
             )
             .bind(micros(before))
             .text(" ORDER BY dispatched_at, id LIMIT ")

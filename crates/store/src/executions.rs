@@ -5,6 +5,7 @@ use domain::transition::Observation;
 use domain::{Execution, ExecutionId, LogSummary, Status, Submission, transition};
 use jiff::Timestamp;
 
+use crate::attempts::stored_log;
 use crate::claims::QUEUED;
 use crate::rows::{
     COLUMNS, Column, Reader, changing_columns, count, execution, fixed_columns, micros, rank,
@@ -79,7 +80,7 @@ impl<S: Sql> ExecutionStore<S> {
     /// Stores a new execution, in one transaction.
     ///
     /// It is dispatched at once when fewer than `max_running` are dispatched and unfinished and
-    /// nobody is queued; then the caller is to create its Job before `claim_until`, after which
+    /// nobody is queued that is due; then the caller is to create its Job before `claim_until`, after which
     /// [`claim_unconfirmed`](Self::claim_unconfirmed) gives it to somebody else. When the
     /// idempotency key is taken, nothing is stored and the execution that has it is given.
     pub async fn insert(
@@ -90,8 +91,10 @@ impl<S: Sql> ExecutionStore<S> {
         max_running: u32,
         claim_until: Timestamp,
     ) -> Result<Inserted, StoreError> {
+        let created_at = whole_micros(execution.created_at);
         let queued = Execution {
-            created_at: whole_micros(execution.created_at),
+            created_at,
+            due_at: created_at,
             ..execution.clone()
         };
         let dispatched = transition(&queued, &Observation::Dispatched, queued.created_at)
@@ -153,6 +156,9 @@ impl<S: Sql> ExecutionStore<S> {
             .bind(max_running)
             .text(" AND NOT EXISTS (SELECT 1 FROM executions WHERE ")
             .text(QUEUED)
+            // What waits for a later attempt lets others go first until that is due.
+            .text(" AND due_at <= ")
+            .bind(micros(queued.created_at))
             .text(")) INSERT INTO executions (")
             .commas(&pairs, |b, (name, ..)| b.text(name))
             .text(") SELECT ")
@@ -268,10 +274,10 @@ impl<S: Sql> ExecutionStore<S> {
         self.query_row(statement).await?.map(execution).transpose()
     }
 
-    /// Its place in the queue, counted from 1; none when it is not in the queue, or further back
-    /// than [`MAX_QUEUE_POSITION`].
+    /// Its place in the queue, counted from 1; none when it is not in the queue, waits for a later attempt, or is further
+    /// back than [`MAX_QUEUE_POSITION`].
     pub async fn queue_position(&self, execution: &Execution) -> Result<Option<u64>, StoreError> {
-        if execution.status != Status::Queued || execution.dispatched_at.is_some() {
+        if !execution.is_queued() || execution.attempt > 1 {
             return Ok(None);
         }
         let statement = self
@@ -385,7 +391,7 @@ impl<S: Sql> ExecutionStore<S> {
             .statement()
     }
 
-    /// The kept log of an execution that is finished, or whose Job's deletion is decided.
+    /// The kept log of the attempt that an execution is at, once it is finished, or its Job's deletion is decided.
     pub async fn log(&self, id: ExecutionId) -> Result<Option<StoredLog>, StoreError> {
         let statement = self
             .build(
@@ -394,18 +400,7 @@ impl<S: Sql> ExecutionStore<S> {
             )
             .bind(id.to_string())
             .statement();
-        let Some(row) = self.query_row(statement).await? else {
-            return Ok(None);
-        };
-        let mut reader = Reader::new("logs", row);
-        reader.text("id")?;
-        Ok(Some(StoredLog {
-            head: reader.blob("head")?,
-            tail: reader.blob("tail")?,
-            bytes: reader.number("log_bytes")?,
-            lost_bytes: reader.number("log_lost_bytes")?,
-            complete: reader.integer("log_complete")? != 0,
-        }))
+        self.query_row(statement).await?.map(stored_log).transpose()
     }
 
     /// The compare-and-set that `set` begins, and with it, all or nothing, what the timeline says and `others`.

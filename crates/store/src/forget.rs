@@ -8,10 +8,12 @@ use crate::sql::{Builder, Sql};
 use crate::{ExecutionStore, StoreError, Written};
 
 /// The tables with rows of executions, by their column `execution_id`.
-const BELONGINGS: [&str; 7] = [
+const BELONGINGS: [&str; 9] = [
     "payloads",
     "labels",
     "logs",
+    "attempts",
+    "attempt_logs",
     "events",
     "webhooks",
     "deliveries",

@@ -7,6 +7,7 @@
 //! [`Sql::transaction`], which awaits nothing between `BEGIN` and `COMMIT`, so no other task's
 //! statement can get into it.
 
+mod attempts;
 mod batch;
 mod cancels;
 mod claims;

@@ -39,6 +39,11 @@ const SQLITE: &[Migration] = &[
         name: "events",
         text: include_str!("../migrations/sqlite/0005_events.sql"),
     },
+    Migration {
+        version: 6,
+        name: "retries",
+        text: include_str!("../migrations/sqlite/0006_retries.sql"),
+    },
 ];
 
 /// How often the change to WAL is tried. It fails at once, without the host's busy timeout, while

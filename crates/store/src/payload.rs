@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use domain::{Quantity, Resources, Submission, Timeouts, Webhook};
+use domain::{Quantity, Resources, Retry, Submission, Timeouts, Webhook};
 use serde::{Deserialize, Serialize};
 
 use crate::StoreError;
@@ -29,6 +29,9 @@ struct Body {
     /// Absent where it is 0, as in all rows of before there were priorities.
     #[serde(default, skip_serializing_if = "is_zero")]
     priority: i32,
+    /// Absent where there are none, as in rows of older versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    retry: Option<Retries>,
     labels: BTreeMap<String, String>,
     /// Absent in what was accepted before it could be said.
     #[serde(default = "first_ttl_seconds")]
@@ -44,6 +47,14 @@ struct Body {
 struct Hook {
     url: String,
     secret_ref: String,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Retries {
+    limit: u32,
+    on_error: bool,
+    on_failed: bool,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -76,6 +87,7 @@ pub(crate) fn encode(submission: &Submission) -> String {
         env,
         files,
         timeouts,
+        retry,
         priority,
         labels,
         ttl_seconds,
@@ -111,6 +123,11 @@ pub(crate) fn encode(submission: &Submission) -> String {
             grace_seconds,
         },
         priority,
+        retry: (retry != Retry::default()).then_some(Retries {
+            limit: retry.limit,
+            on_error: retry.on_error,
+            on_failed: retry.on_failed,
+        }),
         labels,
         ttl_seconds,
         webhook: webhook.map(|Webhook { url, secret_ref }| Hook { url, secret_ref }),
@@ -164,6 +181,11 @@ pub(crate) fn decode(id: &str, text: &str) -> Result<Submission, StoreError> {
             run_seconds: body.timeouts.run_seconds,
             grace_seconds: body.timeouts.grace_seconds,
         },
+        retry: body.retry.map_or_else(Retry::default, |retry| Retry {
+            limit: retry.limit,
+            on_error: retry.on_error,
+            on_failed: retry.on_failed,
+        }),
         priority: body.priority,
         labels: body.labels,
         ttl_seconds: body.ttl_seconds,

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use domain::{
-    Ending, Execution, ExecutionId, LogSummary, Outcome, Quantity, Reason, Resources, Status,
-    Submission, Timeouts, Waiting, WaitingKind,
+    Ending, Execution, ExecutionId, LogSummary, Outcome, Quantity, Reason, Resources, Retry,
+    Status, Submission, Timeouts, Waiting, WaitingKind,
 };
 use jiff::Timestamp;
 
@@ -16,7 +16,7 @@ pub(crate) const COLUMNS: &str = "id, generation, status, created_at, dispatched
      started_at, finished_at, outcome, reason, message, exit_code, signal, waiting_kind, \
      waiting_message, image, cpu, memory, ephemeral_storage, queue_seconds, start_seconds, \
      run_seconds, grace_seconds, rank, labels, log_bytes, log_lost_bytes, log_complete, \
-     cancel_requested_at, stopping_since, ttl_seconds";
+     cancel_requested_at, stopping_since, ttl_seconds, attempt, due_at, retry_limit, retry_on";
 
 /// A column's name and the value to write into it.
 pub(crate) type Column = (&'static str, Value);
@@ -32,7 +32,7 @@ pub(crate) fn whole_micros(time: Timestamp) -> Timestamp {
     Timestamp::from_microsecond(time.as_microsecond()).unwrap_or(time)
 }
 
-fn optional_micros(time: Option<Timestamp>) -> Value {
+pub(crate) fn optional_micros(time: Option<Timestamp>) -> Value {
     time.map(micros).into()
 }
 
@@ -75,33 +75,23 @@ pub(crate) fn fixed_columns(execution: &Execution) -> Vec<Column> {
         ("rank", rank(execution).into()),
         ("labels", labels_text(&execution.labels).into()),
         ("ttl_seconds", execution.ttl_seconds.into()),
+        ("retry_limit", execution.retry.limit.into()),
+        ("retry_on", retry_on_text(execution.retry).into()),
     ]
 }
 
 /// The columns that change with the generation.
 pub(crate) fn changing_columns(execution: &Execution) -> Vec<Column> {
-    let ending = execution.ending.as_ref();
     let waiting = execution.waiting.as_ref();
     let log = execution.log;
     let deadline = execution.deadline().map(|(_, at)| at);
-    vec![
+    let mut columns = vec![
         ("generation", count(execution.generation).into()),
         ("status", execution.status.as_str().into()),
         ("dispatched_at", optional_micros(execution.dispatched_at)),
         ("job_uid", execution.job_uid.as_deref().into()),
         ("started_at", optional_micros(execution.started_at)),
         ("finished_at", optional_micros(execution.finished_at)),
-        ("outcome", ending.map(|e| e.outcome().as_str()).into()),
-        ("reason", ending.map(|e| e.reason.as_str()).into()),
-        ("message", ending.map(|e| e.message.as_str()).into()),
-        (
-            "exit_code",
-            ending.and_then(|e| e.exit_code).map(i64::from).into(),
-        ),
-        (
-            "signal",
-            ending.and_then(|e| e.signal).map(i64::from).into(),
-        ),
         ("waiting_kind", waiting.map(|w| w.kind.as_str()).into()),
         (
             "waiting_message",
@@ -116,7 +106,38 @@ pub(crate) fn changing_columns(execution: &Execution) -> Vec<Column> {
             optional_micros(execution.cancel_requested_at),
         ),
         ("stopping_since", optional_micros(execution.stopping_since)),
+        ("attempt", execution.attempt.into()),
+        ("due_at", due_at(execution).into()),
+    ];
+    columns.extend(ending_columns(execution));
+    columns
+}
+
+/// How it, or its attempt, has ended.
+pub(crate) fn ending_columns(execution: &Execution) -> Vec<Column> {
+    let ending = execution.ending.as_ref();
+    let exit_code = ending.and_then(|e| e.exit_code);
+    let signal = ending.and_then(|e| e.signal);
+    vec![
+        ("outcome", ending.map(|e| e.outcome().as_str()).into()),
+        ("reason", ending.map(|e| e.reason.as_str()).into()),
+        ("message", ending.map(|e| e.message.as_str()).into()),
+        ("exit_code", exit_code.map(i64::from).into()),
+        ("signal", signal.map(i64::from).into()),
     ]
+}
+
+/// A first attempt has always been due.
+fn due_at(execution: &Execution) -> i64 {
+    match execution.attempt {
+        1 => 0,
+        _ => micros(execution.due_at),
+    }
+}
+
+fn retry_on_text(retry: Retry) -> String {
+    let names: Vec<_> = retry.outcomes().iter().map(|o| o.as_str()).collect();
+    names.join(",")
 }
 
 fn labels_text(labels: &BTreeMap<String, String>) -> String {
@@ -250,6 +271,19 @@ impl Reader {
 
     /// The execution whose [`COLUMNS`] come next.
     pub(crate) fn execution(&mut self) -> Result<Execution, StoreError> {
+        let mut execution = self.first_columns()?;
+        execution.attempt = self.number("attempt")?;
+        if execution.attempt > 1 {
+            execution.due_at = self.time("due_at")?;
+        } else {
+            self.value("due_at")?;
+        }
+        execution.retry = self.retry()?;
+        Ok(execution)
+    }
+
+    /// The columns of before there were retries, as of one that has none.
+    fn first_columns(&mut self) -> Result<Execution, StoreError> {
         let id_text = self.text("id")?;
         let id: ExecutionId = self.parsed("id", &id_text)?;
         let generation = self.number("generation")?;
@@ -269,6 +303,8 @@ impl Reader {
             generation,
             status,
             created_at,
+            attempt: 1,
+            due_at: created_at,
             dispatched_at,
             job_uid,
             started_at,
@@ -283,6 +319,7 @@ impl Reader {
                 run_seconds: self.number("run_seconds")?,
                 grace_seconds: self.number("grace_seconds")?,
             },
+            retry: Retry::default(),
             priority: self.priority()?,
             labels: self.labels()?,
             log: self.log_summary()?,
@@ -297,7 +334,17 @@ impl Reader {
         payload::decode(&id.to_string(), &self.text("body")?)
     }
 
-    fn ending(&mut self) -> Result<Option<Ending>, StoreError> {
+    fn retry(&mut self) -> Result<Retry, StoreError> {
+        let limit = self.number("retry_limit")?;
+        let text = self.text("retry_on")?;
+        let names = text.split(',').filter(|name| !name.is_empty());
+        let outcomes: Result<Vec<_>, _> = names
+            .map(|name| self.name("retry_on", name, Outcome::from_name))
+            .collect();
+        Ok(Retry::of(limit, &outcomes?))
+    }
+
+    pub(crate) fn ending(&mut self) -> Result<Option<Ending>, StoreError> {
         let outcome = self.optional_text("outcome")?;
         let reason = self.optional_text("reason")?;
         let message = self.optional_text("message")?;
@@ -356,7 +403,7 @@ impl Reader {
         serde_json::from_str(&text).map_err(|e| self.corrupt("labels", e.to_string()))
     }
 
-    fn log_summary(&mut self) -> Result<Option<LogSummary>, StoreError> {
+    pub(crate) fn log_summary(&mut self) -> Result<Option<LogSummary>, StoreError> {
         let bytes = self.optional_number("log_bytes")?;
         let lost_bytes = self.optional_number("log_lost_bytes")?;
         let complete = self.optional_integer("log_complete")?;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use domain::{Resources, Submission, Timeouts};
+use domain::{Resources, Retry, Submission, Timeouts};
 use serde_json::{Value, json};
 
 use crate::chance::Chance;
@@ -222,6 +222,7 @@ fn planned(chance: &mut Chance, number: usize) -> Planned {
             run_seconds: chance.pick(&[3, 20, 600, 600]),
             grace_seconds: chance.pick(&[0, 1, 5]),
         },
+        retry: Retry::default(),
         labels: BTreeMap::new(),
         priority: i32::from(chance.pick(&[0_i8, 0, 0, -5, 100])),
         // Longer than any history: every record is looked at in the end.

@@ -9,7 +9,7 @@ mod text;
 mod webhook;
 
 use app::{MAX_TTL_SECONDS, WebhookRules};
-use domain::{Resources, Submission, Timeouts};
+use domain::{Resources, Retry, Submission, Timeouts};
 use serde_json::{Map, Value};
 
 use crate::limits::{
@@ -172,6 +172,7 @@ fn submission(
         env: text::env(&mut object, reader),
         files: files::files(&mut object, reader),
         timeouts: timeouts(&mut object, reader),
+        retry: Retry::default(),
         priority: priority(&mut object, reader),
         labels: text::labels(&mut object, reader),
         ttl_seconds: ttl_seconds(&mut object, rules, reader),

@@ -408,6 +408,8 @@ fn what_is_not_understood_is_an_error_that_names_it() {
         ("cpu = 'much'", "executions.cpu", "much"),
         ("labels = 'none'", "executions.labels", "line 1"),
         ("generation = -1", "executions.generation", "-1"),
+        ("attempt = -1", "executions.attempt", "-1"),
+        ("retry_on = 'MOOD'", "executions.retry_on", "MOOD"),
         (
             "queue_seconds = 5000000000",
             "executions.queue_seconds",

@@ -14,5 +14,6 @@ mod leases;
 mod lists;
 mod migrations;
 mod plans;
+mod retries;
 mod support;
 mod webhooks;

@@ -52,7 +52,9 @@ impl Recorder {
     }
 }
 
-const TABLES: [&str; 12] = [
+const TABLES: [&str; 14] = [
+    "attempts",
+    "attempt_logs",
     "executions",
     "events",
     "payloads",
@@ -153,6 +155,39 @@ fn one_execution_costs_the_same_however_many_there_are() {
 }
 
 #[test]
+fn a_retry_costs_the_same_however_many_there_are() {
+    let store = recorded();
+    let execution = domain::Execution {
+        retry: domain::Retry::of(1, &domain::Retry::OUTCOMES),
+        ..queued(0)
+    };
+    let asked = submission(&execution);
+    ready(store.insert(&execution, &asked, None, 5, at(9))).expect("it inserts");
+    let first = get_of(&store, &execution);
+    store.sql().seen.take();
+    let end = ended(&first, 1, 2);
+    let next = domain::next_attempt(&first, &end, at(2)).expect("another attempt");
+    assert_eq!(
+        ready(store.retry(&next, &end, &StoredLog::default())).expect("it writes"),
+        store::Written::Updated
+    );
+    assert_eq!(store.sql().seen.borrow().len(), 4);
+    ready(store.attempt_log(execution.id, 1)).expect("it reads");
+    check(&store, &["attempt_logs_1", "logs_1"]);
+    ready(store.earlier_attempts(&[execution.id])).expect("it reads");
+    check(&store, &[]);
+    // The queue is read past it by the index alone.
+    ready(store.insert(&queued(3), &asked, None, 5, at(9))).expect("it inserts");
+    check(
+        &store,
+        &[
+            "COVERING INDEX executions_dispatched",
+            "COVERING INDEX executions_queue",
+        ],
+    );
+}
+
+#[test]
 fn a_batch_reads_no_more_than_it_must() {
     let store = recorded();
     let batch: Vec<_> = (0..3)
@@ -231,7 +266,7 @@ fn the_reconcilers_statements_cost_what_they_answer() {
     ready(store.queue_position(&execution)).expect("it counts");
     check(
         &store,
-        &["executions_queue (status=? AND dispatched_at=? AND (rank,created_at,id)<(?,?,?))"],
+        &["executions_queue (dispatched_at=? AND (rank,created_at,id)<(?,?,?))"],
     );
     ready(store.claim_queued(at(1), at(9), 5, 5)).expect("it claims");
     check(
@@ -257,7 +292,7 @@ fn the_reconcilers_statements_cost_what_they_answer() {
     ready(store.starting_since(at(9), 5)).expect("it reads");
     check(
         &store,
-        &["executions_starting (status=? AND dispatched_at>? AND dispatched_at<?)"],
+        &["executions_starting (started_at=? AND dispatched_at>? AND dispatched_at<?)"],
     );
     ready(store.acquire_lease("tick", "a", at(0), at(9))).expect("it answers");
     ready(store.lease("tick")).expect("it reads");

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use domain::transition::Observation;
 use domain::{
-    ContainerEnd, Execution, ExecutionId, Resources, Status, Submission, Timeouts, Webhook,
+    ContainerEnd, Execution, ExecutionId, Resources, Retry, Status, Submission, Timeouts, Webhook,
     transition,
 };
 use jiff::Timestamp;
@@ -57,6 +57,8 @@ pub fn queued(millis: i64) -> Execution {
         generation: 1,
         status: Status::Queued,
         created_at: at(millis),
+        attempt: 1,
+        due_at: at(millis),
         dispatched_at: None,
         job_uid: None,
         started_at: None,
@@ -68,6 +70,7 @@ pub fn queued(millis: i64) -> Execution {
         image: "busybox:1.36".into(),
         resources: resources(),
         timeouts: Timeouts::default(),
+        retry: Retry::default(),
         priority: 0,
         labels: BTreeMap::new(),
         ttl_seconds: 30 * 24 * 3600,
@@ -86,6 +89,7 @@ pub fn submission(execution: &Execution) -> Submission {
         env: BTreeMap::new(),
         files: BTreeMap::new(),
         timeouts: execution.timeouts,
+        retry: execution.retry,
         priority: execution.priority,
         labels: execution.labels.clone(),
         ttl_seconds: execution.ttl_seconds,

@@ -15,7 +15,9 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use app::{App, Canceled, Config, Log, LogOptions, Platform, StoredLog, Submitted, TickReport};
-use domain::{Execution, ExecutionId, Reason, Resources, Status, Submission, Timeouts, Webhook};
+use domain::{
+    Execution, ExecutionId, Reason, Resources, Retry, Status, Submission, Timeouts, Webhook,
+};
 use serde_json::json;
 use store::testing::Sqlite;
 use wire::{Database, Wire};
@@ -223,6 +225,7 @@ pub fn submission() -> Submission {
         env: BTreeMap::new(),
         files: BTreeMap::new(),
         timeouts: Timeouts::default(),
+        retry: Retry::default(),
         priority: 0,
         labels: BTreeMap::new(),
         ttl_seconds: 24 * 3600,
