@@ -99,6 +99,7 @@ impl<P: Platform> App<P> {
         // has the time of each try for its own. Such a one is waited for until its clock has run out.
         let end = pod.terminated.as_ref().and_then(|t| t.finished_at);
         let clock = current.deadline().map(|(_, at)| at);
+        let clock = clock.or(current.stop_wanted_at());
         let since = end.into_iter().chain(clock).min();
         let log = self.collect_log_or_give_up(next.id, pod, since).await?;
         // What a script writes after this, until it is killed, is not seen.

@@ -1,4 +1,5 @@
-//! Canceling: asked for in one write, carried out step by step until it is sure that nothing runs any more.
+//! Canceling: asked for in one write, carried out step by step until it is sure that nothing runs any more. What has
+//! run for too long is ended in the same way.
 //!
 //! The log is read and stored before the Job is deleted, the deletion waits for the pod (Foreground), and the outcome is
 //! stored when Job and pod are confirmed gone. Every step can be done again, by whoever comes after a crash. What
@@ -7,7 +8,9 @@
 use std::pin::pin;
 use std::time::Duration;
 
-use domain::{ContainerEnd, Execution, ExecutionId, Observation, Status, timeline, transition};
+use domain::{
+    ContainerEnd, Execution, ExecutionId, Observation, Status, Stop, timeline, transition,
+};
 use futures::future::{self, Either};
 use jiff::{SignedDuration, Timestamp};
 use kubernetes::{PodObservation, Propagation};
@@ -106,10 +109,14 @@ impl<P: Platform> App<P> {
             };
             let told = timeline::steps(&current, &Observation::CancelRequested, &next, now);
             let finished = next.status == Status::Finished;
+            let too_late = next.stop() == Some(Stop::RunTimeout);
             let written = if finished {
                 let log = nothing_written();
                 next.log = Some(log.summary());
                 self.store.finish(Step::new(&next, &told), &log).await?
+            } else if too_late {
+                // The ticks are ending it, and go on with that.
+                self.store.update(Step::new(&next, &told)).await?
             } else {
                 self.store
                     .request_cancel(Step::new(&next, &told), now + CANCEL_CLAIM)
@@ -122,7 +129,7 @@ impl<P: Platform> App<P> {
                     }
                     return Ok(Canceled::Accepted {
                         execution: next,
-                        to_carry_out: !finished,
+                        to_carry_out: !finished && !too_late,
                     });
                 }
                 Written::Stale => {}
@@ -156,19 +163,19 @@ impl<P: Platform> App<P> {
         match self.cancel_until(id, until).await {
             Ok(true) => Ok(true),
             Ok(false) => {
-                self.store.release_cancel(id, self.runtime.now()).await?;
+                self.store.release_stop(id, self.runtime.now()).await?;
                 Ok(false)
             }
             Err(error) => {
                 if let Error::Kubernetes(why) = &error {
                     let message = format!(
-                        "it is being canceled, but the cluster cannot be asked just now: {why}"
+                        "it is being ended, but the cluster cannot be asked just now: {why}"
                     );
                     self.apply(id, &Observation::Canceling { message }, None)
                         .await?;
                 }
                 let again = self.runtime.now() + AGAIN_AFTER_FAILURE;
-                self.store.release_cancel(id, again).await?;
+                self.store.release_stop(id, again).await?;
                 Err(error)
             }
         }
@@ -214,7 +221,14 @@ impl<P: Platform> App<P> {
                 return Ok(());
             }
         }
-        let asked_at = current.cancel_requested_at.unwrap_or(current.created_at);
+        if current.stop() == Some(Stop::RunTimeout) {
+            // It ran, so its Job was there.
+            let message = "its Job was deleted by somebody before its end was seen".to_owned();
+            self.apply(current.id, &Observation::JobGone { message }, None)
+                .await?;
+            return Ok(());
+        }
+        let asked_at = current.stop_wanted_at().unwrap_or(current.created_at);
         if self.runtime.now() >= asked_at + LATE_CREATION {
             let stopped = Observation::Stopped { end: None };
             return self
@@ -242,7 +256,7 @@ impl<P: Platform> App<P> {
         let log = match pod.filter(has_log) {
             None => StoredLog::default(),
             Some(pod) => {
-                let since = current.cancel_requested_at.unwrap_or(current.created_at);
+                let since = current.stop_wanted_at().unwrap_or(current.created_at);
                 let log = self
                     .collect_log_or_give_up(current.id, &pod, Some(since))
                     .await?;
@@ -272,12 +286,13 @@ impl<P: Platform> App<P> {
         since: Timestamp,
         until: Timestamp,
     ) -> Result<(), Error> {
-        let pod = self.pod_of(current, uid).await?.filter(has_log);
+        let pod = self.pod_of(current, uid).await?;
+        let with_log = pod.clone().filter(has_log);
         let follow = pin!(async {
-            let log = self.follow_log(&pod?.name).await.ok()?;
+            let log = self.follow_log(&with_log?.name).await.ok()?;
             Some((log, self.runtime.now()))
         });
-        let going = pin!(self.delete_and_watch(current, uid, since, until));
+        let going = pin!(self.delete_and_watch(current, uid, pod, since, until));
         let (going, followed) = match future::select(going, follow).await {
             Either::Right((followed, going)) => (going.await?, followed),
             Either::Left((going, follow)) => match going? {
@@ -318,6 +333,7 @@ impl<P: Platform> App<P> {
         &self,
         current: &Execution,
         uid: &str,
+        mut last: Option<PodObservation>,
         since: Timestamp,
         until: Timestamp,
     ) -> Result<Going, Error> {
@@ -330,7 +346,6 @@ impl<P: Platform> App<P> {
             Err(error) if !error.is_not_found() && !error.is_conflict() => return Err(error.into()),
             _ => {}
         }
-        let mut last: Option<PodObservation> = None;
         let mut ended_at = None;
         let mut interval = FIRST_LOOK_INTERVAL;
         loop {
@@ -340,9 +355,8 @@ impl<P: Platform> App<P> {
                 pod = self.pod_of(current, uid).await?;
                 if pod.is_none() {
                     let has_no_node = |pod: &PodObservation| pod.node.is_none();
-                    let end = last.as_ref().and_then(|pod| pod.terminated.as_ref());
                     return Ok(Going::Gone {
-                        end: end.map(container_end),
+                        end: last.as_ref().and_then(|pod| self.end_of(pod)),
                         never_ran: last.as_ref().is_some_and(has_no_node),
                         at: ended_at.unwrap_or_else(|| self.runtime.now()),
                     });
@@ -365,21 +379,31 @@ impl<P: Platform> App<P> {
             let message = ending_slowly(last.as_ref());
             if now >= until {
                 return Ok(if now >= ends_by + CONFIRMATION_LIMIT {
+                    let why = match current.stop() {
+                        Some(Stop::RunTimeout) => "its time to run was over",
+                        _ => "it was canceled",
+                    };
                     Going::Unconfirmed(format!(
-                        "it was canceled, but {message} and the script may still run there"
+                        "{why}, but {message} and the script may still run there"
                     ))
                 } else {
                     Going::Later
                 });
             }
             if now >= ends_by + SLOW_END {
-                let message = format!("it is being canceled, but {message}");
+                let message = format!("it is being ended, but {message}");
                 self.apply(current.id, &Observation::Canceling { message }, None)
                     .await?;
             }
             self.runtime.sleep(interval).await;
             interval = (interval * 3 / 2).min(LAST_LOOK_INTERVAL);
         }
+    }
+
+    /// How the container of a pod ended that is gone now, as far as anybody here has seen.
+    fn end_of(&self, last: &PodObservation) -> Option<ContainerEnd> {
+        let seen = last.terminated.as_ref().map(container_end);
+        seen.or_else(|| self.seen_ends.borrow().get(&last.uid).cloned())
     }
 
     async fn job_is_gone(&self, name: &str, uid: &str) -> Result<bool, Error> {

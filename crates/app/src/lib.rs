@@ -46,8 +46,10 @@ pub use store::{
     Redelivered, StoredLog,
 };
 
-use std::cell::OnceCell;
+use std::cell::{OnceCell, RefCell};
+use std::collections::HashMap;
 
+use domain::ContainerEnd;
 use kubernetes::Client;
 use store::ExecutionStore;
 
@@ -61,6 +63,9 @@ pub struct App<P: Platform> {
     kubernetes: Client<P::Transport>,
     runtime: P::Runtime,
     database: OnceCell<String>,
+    /// How containers of pods that are being deleted ended, by the pods' uids, as this instance's watch has seen it:
+    /// between two looks at such a pod it may be gone with its end.
+    seen_ends: RefCell<HashMap<String, ContainerEnd>>,
 }
 
 impl<P: Platform> App<P> {
@@ -73,6 +78,7 @@ impl<P: Platform> App<P> {
             kubernetes,
             runtime,
             database: OnceCell::new(),
+            seen_ends: RefCell::default(),
         }
     }
 

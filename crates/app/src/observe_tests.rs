@@ -110,6 +110,7 @@ fn dispatched() -> Execution {
         job_uid: Some("j".to_owned()),
         started_at: None,
         cancel_requested_at: None,
+        timed_out_at: None,
         stopping_since: None,
         finished_at: None,
         ending: None,

@@ -179,7 +179,7 @@ impl<P: Platform> Tick<'_, P> {
             watched,
             self.drain_queue(),
             self.end_what_is_due(),
-            self.carry_out_cancels(),
+            self.carry_out_stops(),
             self.forget_expired(),
             self.explain_what_waits(),
             self.keep_lease(),

@@ -105,7 +105,7 @@ pub enum WaitingKind {
     Config,
     /// The ordinary steps of a start.
     Starting,
-    /// Its own end, which the caller has asked for.
+    /// Its own end, which its caller has asked for or its run clock demands.
     Canceling,
     /// The pause before its next attempt.
     Retry,
@@ -148,13 +148,22 @@ impl WaitingKind {
     }
 }
 
-/// Why an execution does not run yet, or has not ended yet though its caller has canceled it.
+/// Why an execution does not run yet, or has not ended yet though it is being ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Waiting {
     /// What kind of thing it waits for.
     pub kind: WaitingKind,
     /// What a person needs to know, from the cluster's own words where there are some.
     pub message: String,
+}
+
+/// Why we end an execution, rather than its script.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// Its caller wants it ended.
+    Cancel,
+    /// Its run clock has run out.
+    RunTimeout,
 }
 
 /// What is kept of an execution's log. Sizes in bytes.
@@ -192,13 +201,15 @@ pub struct Execution {
     pub started_at: Option<Timestamp>,
     /// When its caller asked for its end.
     pub cancel_requested_at: Option<Timestamp>,
-    /// When it was decided to delete its Job for that. Set before the request goes out, with the log up to then.
+    /// When its run clock ran out, and it began to be ended for that.
+    pub timed_out_at: Option<Timestamp>,
+    /// When it was decided to delete its Job for either. Set before the request goes out, with the log up to then.
     pub stopping_since: Option<Timestamp>,
     /// When it ended: the container's end where it ran, else when the outcome was decided.
     pub finished_at: Option<Timestamp>,
     /// How it ended; present exactly when the status is `Finished`.
     pub ending: Option<Ending>,
-    /// Why it does not run yet, absent once it runs; while it is canceled, what that waits for.
+    /// Why it does not run yet, absent once it runs; while it is being ended, what that waits for.
     pub waiting: Option<Waiting>,
     /// The image it runs in.
     pub image: String,
@@ -232,6 +243,7 @@ impl Execution {
             job_uid: None,
             started_at: None,
             cancel_requested_at: None,
+            timed_out_at: None,
             stopping_since: None,
             finished_at: None,
             ending: None,
@@ -262,6 +274,21 @@ impl Execution {
         self.dispatched_at.is_some() && self.status != Status::Finished
     }
 
+    /// Why it is being ended, or was; none where nobody wants that. Whatever came first decides: a cancel has no clock
+    /// that could run out, and a time that has run out is not undone by a cancel.
+    pub fn stop(&self) -> Option<Stop> {
+        match (self.timed_out_at, self.cancel_requested_at) {
+            (Some(_), _) => Some(Stop::RunTimeout),
+            (None, Some(_)) => Some(Stop::Cancel),
+            (None, None) => None,
+        }
+    }
+
+    /// Since when it is to be ended.
+    pub fn stop_wanted_at(&self) -> Option<Timestamp> {
+        self.timed_out_at.or(self.cancel_requested_at)
+    }
+
     /// When its record may be forgotten; none before its end.
     pub fn expires_at(&self) -> Option<Timestamp> {
         let after = SignedDuration::from_secs(i64::from(self.ttl_seconds));
@@ -269,10 +296,10 @@ impl Execution {
         Some(at.unwrap_or(Timestamp::MAX))
     }
 
-    /// The clock that runs now, and when it runs out; none once finished, and none while it is canceled:
+    /// The clock that runs now, and when it runs out; none once finished, and none while it is being ended:
     /// that has its own bound.
     pub fn deadline(&self) -> Option<(Clock, Timestamp)> {
-        if self.cancel_requested_at.is_some() {
+        if self.stop().is_some() {
             return None;
         }
         let (clock, from, seconds) = match (self.status, self.dispatched_at, self.started_at) {

@@ -11,7 +11,9 @@ pub mod submission;
 pub mod timeline;
 pub mod transition;
 
-pub use execution::{Clock, Execution, ExecutionId, LogSummary, Status, Waiting, WaitingKind};
+pub use execution::{
+    Clock, Execution, ExecutionId, LogSummary, Status, Stop, Waiting, WaitingKind,
+};
 pub use quantity::Quantity;
 pub use reason::{Ending, Fault, Outcome, Reason};
 pub use retry::{About, AttemptRecord, Relevance, Retry, next_attempt};

@@ -165,6 +165,7 @@ pub fn next_attempt(before: &Execution, ended: &Execution, now: Timestamp) -> Op
         dispatched_at: None,
         job_uid: None,
         started_at: None,
+        timed_out_at: None,
         stopping_since: None,
         finished_at: None,
         ending: None,

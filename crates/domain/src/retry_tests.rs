@@ -257,3 +257,14 @@ fn whatever_happens_each_life_goes_forward_to_one_end() {
     }
     assert_eq!(most, 4, "no life went through all its attempts");
 }
+
+#[test]
+fn the_time_of_the_next_attempt_is_its_own() {
+    let running = next(&dispatched(1), Observation::Started { at: at(3) }, 3);
+    let late = next(&running, Observation::DeadlinePassed, 700);
+    let stopping = next(&late, Observation::Stopping, 701);
+    let ended = next(&stopping, Observation::Stopped { end: None }, 702);
+    let again = next_attempt(&stopping, &ended, at(702)).expect("another attempt");
+    assert_eq!((again.stop(), again.stopping_since), (None, None));
+    assert_eq!(again.deadline().map(|(clock, _)| clock), Some(Clock::Queue));
+}

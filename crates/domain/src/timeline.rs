@@ -56,6 +56,8 @@ pub mod kind {
     pub const STARTED: &str = "Started";
     /// Its cancel was asked for.
     pub const CANCEL_REQUESTED: &str = "CancelRequested";
+    /// Its run clock has run out.
+    pub const TIMED_OUT: &str = "TimedOut";
     /// Its Job is being deleted.
     pub const STOPPING: &str = "Stopping";
     /// An attempt has its outcome, and another one follows.
@@ -117,18 +119,23 @@ pub fn steps(
         let message = "its cancel is asked for".to_owned();
         add(at, kind::CANCEL_REQUESTED, CALLER, message);
     }
+    if let (None, Some(at)) = (before.timed_out_at, after.timed_out_at) {
+        let limit = after.timeouts.run_seconds;
+        let message = format!("it has run for longer than its limit of {limit} s");
+        add(at, kind::TIMED_OUT, EXECUTOR, message);
+    }
     if let (None, Some(at)) = (before.stopping_since, after.stopping_since) {
         let message = "its log is read, and its Job is being deleted".to_owned();
         add(at, kind::STOPPING, EXECUTOR, message);
     }
-    // The steps of a cancel are told in their own words above.
-    let canceled = (before.cancel_requested_at, before.stopping_since)
-        != (after.cancel_requested_at, after.stopping_since);
+    // The steps of ending it are told in their own words above.
+    let stops = |e: &Execution| (e.stop_wanted_at(), e.stopping_since);
+    let ended = stops(before) != stops(after);
     let waits = after
         .waiting
         .as_ref()
         .filter(|_| before.waiting != after.waiting);
-    if let Some(waiting) = waits.filter(|_| !canceled) {
+    if let Some(waiting) = waits.filter(|_| !ended) {
         let back = before.dispatched_at.is_some() && after.dispatched_at.is_none();
         if back || waiting.kind != WaitingKind::Starting {
             let kind = if back { kind::POSTPONED } else { kind::WAITING };

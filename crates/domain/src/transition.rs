@@ -5,7 +5,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::execution::{Clock, Execution, Status, Waiting, WaitingKind};
+use crate::execution::{Clock, Execution, Status, Stop, Waiting, WaitingKind};
 use crate::reason::{Ending, Reason};
 
 /// How a container came to its end, as the container runtime says.
@@ -78,20 +78,20 @@ pub enum Observation {
     DeadlinePassed,
     /// Its caller wants it ended.
     CancelRequested,
-    /// It is canceled, and this is what that waits for.
+    /// It is being ended, and this is what that waits for.
     Canceling {
         /// In words.
         message: String,
     },
-    /// It was decided to delete its Job since it is canceled, and its log was read; the request goes out after
+    /// It was decided to delete its Job since it is to be ended, and its log was read; the request goes out after
     /// this is stored.
     Stopping,
-    /// It is canceled, and surely nothing of it runs or ever will: no Job, no pod, nobody who still creates them.
+    /// It is being ended, and surely nothing of it runs or ever will: no Job, no pod, nobody who still creates them.
     Stopped {
         /// How its container ended, where that was seen.
         end: Option<ContainerEnd>,
     },
-    /// It is canceled, and its pod could not be confirmed gone in time.
+    /// It is being ended, and its pod could not be confirmed gone in time.
     StopUnconfirmed {
         /// What was seen last.
         message: String,
@@ -160,9 +160,18 @@ pub fn transition(
             if now < at {
                 return None;
             }
-            finish(&mut next, timed_out(execution, clock), now, now);
+            match clock {
+                // Its script runs: that is ended as a cancel is, with its last words.
+                Clock::Run => {
+                    next.timed_out_at = Some(now);
+                    let text = "its time to run is over, and it is being ended";
+                    next.waiting = Some(waiting(WaitingKind::Canceling, text));
+                }
+                Clock::Queue => finish(&mut next, queued_too_long(execution), now, now),
+                Clock::Start => finish(&mut next, started_too_late(execution), now, now),
+            }
         }
-        _ => cancel(&mut next, observation, now)?,
+        _ => stop(&mut next, observation, now)?,
     }
     if next == *execution {
         return None;
@@ -171,33 +180,36 @@ pub fn transition(
     Some(next)
 }
 
-/// The steps of a cancel; none for every other observation.
-fn cancel(next: &mut Execution, observation: &Observation, now: Timestamp) -> Option<()> {
-    let is_canceled = next.cancel_requested_at.is_some();
+/// The steps of a cancel, and of ending what ran too long; none for every other observation.
+fn stop(next: &mut Execution, observation: &Observation, now: Timestamp) -> Option<()> {
+    let why = next.stop();
     match observation {
-        Observation::CancelRequested if !is_canceled => {
+        Observation::CancelRequested if next.cancel_requested_at.is_none() => {
             next.cancel_requested_at = Some(now.max(next.created_at));
             if next.dispatched_at.is_none() {
                 let ending = canceled(next, None);
                 finish(next, ending, now, now);
-            } else {
+            } else if why.is_none() {
                 next.waiting = Some(waiting(WaitingKind::Canceling, "it is being canceled"));
             }
         }
-        Observation::Canceling { message } if is_canceled => {
+        Observation::Canceling { message } if why.is_some() => {
             next.waiting = Some(waiting(WaitingKind::Canceling, message));
         }
-        Observation::Stopping if is_canceled && next.stopping_since.is_none() => {
+        Observation::Stopping if why.is_some() && next.stopping_since.is_none() => {
             next.stopping_since = Some(now);
             next.waiting = Some(waiting(WaitingKind::Canceling, "its pod is being ended"));
         }
-        Observation::Stopped { end } if is_canceled => {
+        Observation::Stopped { end } => {
             let at = end.as_ref().and_then(|end| end.finished_at);
             let at = at.map_or(now, |at| within_its_second(at, now));
-            let ending = canceled(next, end.as_ref());
+            let ending = match why? {
+                Stop::Cancel => canceled(next, end.as_ref()),
+                Stop::RunTimeout => ran_too_long(next, end.as_ref()),
+            };
             finish(next, ending, at, now);
         }
-        Observation::StopUnconfirmed { message } if is_canceled => {
+        Observation::StopUnconfirmed { message } if why.is_some() => {
             finish(next, ending(Reason::NodeLost, message.clone()), now, now);
         }
         _ => return None,
@@ -209,7 +221,7 @@ fn cancel(next: &mut Execution, observation: &Observation, now: Timestamp) -> Op
 const EXIT_CODES_OF_A_DELETION: [i32; 2] = [143, 137];
 
 /// Whether the container came to that end by itself. Once its Job's deletion is decided, only an end that surely was
-/// before counts as such: a script that catches SIGTERM may end with any code, and is canceled all the same.
+/// before counts as such: a script that catches SIGTERM may end with any code, and was ended by us all the same.
 fn is_by_itself(execution: &Execution, end: &ContainerEnd) -> bool {
     let Some(since) = execution.stopping_since else {
         return true;
@@ -237,6 +249,32 @@ fn canceled(execution: &Execution, end: Option<&ContainerEnd>) -> Ending {
         exit_code: end.map(|end| end.exit_code),
         signal: end.and_then(signal),
         ..ending(Reason::CanceledByCaller, message.to_owned())
+    }
+}
+
+/// The exit code of a process that was ended by SIGKILL.
+const EXIT_CODE_OF_A_KILL: i32 = 137;
+
+/// The script's time was over, and it was ended: in its own way when it was asked to, or by force.
+fn ran_too_long(execution: &Execution, end: Option<&ContainerEnd>) -> Ending {
+    let limit = execution.timeouts.run_seconds;
+    let grace = execution.timeouts.grace_seconds;
+    let how = match end.map(|end| end.exit_code) {
+        None => "was ended; its pod is confirmed gone".to_owned(),
+        Some(EXIT_CODE_OF_A_KILL) => {
+            format!("did not end within its grace of {grace} s after SIGTERM, so it was killed")
+        }
+        Some(code) => {
+            format!("ended within its grace of {grace} s after SIGTERM, with exit code {code}")
+        }
+    };
+    Ending {
+        exit_code: end.map(|end| end.exit_code),
+        signal: end.and_then(signal),
+        ..ending(
+            Reason::RunTimeout,
+            format!("the script ran longer than its limit of {limit} s and {how}"),
+        )
     }
 }
 
@@ -272,7 +310,7 @@ fn start(next: &mut Execution, at: Timestamp, now: Timestamp) {
     let dispatched = *next.dispatched_at.get_or_insert(at.max(next.due_at));
     next.status = Status::Running;
     next.started_at = Some(within_its_second(at, now).max(dispatched));
-    if next.cancel_requested_at.is_none() {
+    if next.stop().is_none() {
         next.waiting = None;
     }
 }
@@ -401,54 +439,40 @@ const fn signal_name(signal: i32) -> &'static str {
     }
 }
 
-fn timed_out(execution: &Execution, clock: Clock) -> Ending {
-    let why = execution
-        .waiting
-        .as_ref()
-        .map(|w| format!(" ({})", w.message))
-        .unwrap_or_default();
-    let kind = execution.waiting.as_ref().map(|w| w.kind);
-    let t = &execution.timeouts;
-    match clock {
-        Clock::Run => ending(
-            Reason::RunTimeout,
-            format!(
-                "the script ran longer than its limit of {} s and was ended",
-                t.run_seconds
-            ),
-        ),
-        Clock::Queue => {
-            let reason = if kind == Some(WaitingKind::Quota) {
-                Reason::QuotaExceeded
-            } else {
-                Reason::QueueTimeout
-            };
-            ending(
-                reason,
-                format!(
-                    "it waited in the queue longer than its limit of {} s{why}",
-                    t.queue_seconds
-                ),
-            )
-        }
-        Clock::Start => {
-            let reason = match kind {
-                Some(WaitingKind::Image) => Reason::ImageUnavailable,
-                Some(WaitingKind::Unschedulable) => Reason::Unschedulable,
-                Some(WaitingKind::Quota) => Reason::QuotaExceeded,
-                Some(WaitingKind::Config) => Reason::InvalidSpec,
-                Some(WaitingKind::Admission) => Reason::AdmissionDenied,
-                _ => Reason::StartTimeout,
-            };
-            ending(
-                reason,
-                format!(
-                    "its container did not start within its limit of {} s{why}",
-                    t.start_seconds
-                ),
-            )
-        }
-    }
+/// What it waited for, in brackets, as the end of a sentence.
+fn what_for(execution: &Execution) -> String {
+    let waiting = execution.waiting.as_ref();
+    waiting.map_or_else(String::new, |why| format!(" ({})", why.message))
+}
+
+fn queued_too_long(execution: &Execution) -> Ending {
+    let reason = match execution.waiting.as_ref().map(|why| why.kind) {
+        Some(WaitingKind::Quota) => Reason::QuotaExceeded,
+        _ => Reason::QueueTimeout,
+    };
+    let limit = execution.timeouts.queue_seconds;
+    let why = what_for(execution);
+    ending(
+        reason,
+        format!("it waited in the queue longer than its limit of {limit} s{why}"),
+    )
+}
+
+fn started_too_late(execution: &Execution) -> Ending {
+    let reason = match execution.waiting.as_ref().map(|why| why.kind) {
+        Some(WaitingKind::Image) => Reason::ImageUnavailable,
+        Some(WaitingKind::Unschedulable) => Reason::Unschedulable,
+        Some(WaitingKind::Quota) => Reason::QuotaExceeded,
+        Some(WaitingKind::Config) => Reason::InvalidSpec,
+        Some(WaitingKind::Admission) => Reason::AdmissionDenied,
+        _ => Reason::StartTimeout,
+    };
+    let limit = execution.timeouts.start_seconds;
+    let why = what_for(execution);
+    ending(
+        reason,
+        format!("its container did not start within its limit of {limit} s{why}"),
+    )
 }
 
 #[cfg(test)]

@@ -25,6 +25,7 @@ pub(crate) fn queued() -> Execution {
         job_uid: None,
         started_at: None,
         cancel_requested_at: None,
+        timed_out_at: None,
         stopping_since: None,
         finished_at: None,
         ending: None,
@@ -75,6 +76,11 @@ fn canceling() -> Execution {
 
 fn stopping() -> Execution {
     next(&canceling(), Observation::Stopping, 6)
+}
+
+/// Its run clock has run out, in the second 700.
+fn timed_out() -> Execution {
+    next(&running(), Observation::DeadlinePassed, 700)
 }
 
 /// One of each kind.
@@ -131,6 +137,7 @@ fn finished_absorbs_everything() {
 fn status_only_moves_forward_and_each_change_counts_one_generation() {
     // Every walk of three observations from every state, a million seconds on, so that deadlines pass too.
     let mut states = vec![queued(), dispatched(), running(), canceling(), stopping()];
+    states.extend([timed_out(), next(&timed_out(), Observation::Stopping, 701)]);
     for _ in 0..3 {
         let mut reached = Vec::new();
         for state in &states {
@@ -147,6 +154,7 @@ fn status_only_moves_forward_and_each_change_counts_one_generation() {
                 );
                 for (before, after) in [
                     (state.cancel_requested_at, after.cancel_requested_at),
+                    (state.timed_out_at, after.timed_out_at),
                     (state.stopping_since, after.stopping_since),
                 ] {
                     assert!(before.is_none() || before == after);
@@ -272,13 +280,6 @@ fn each_clock_has_its_own_reason() {
             .expect("ending")
             .reason,
         Reason::StartTimeout
-    );
-    assert_eq!(
-        next(&running(), Observation::DeadlinePassed, late)
-            .ending
-            .expect("ending")
-            .reason,
-        Reason::RunTimeout
     );
     for (kind, reason) in [
         (WaitingKind::Image, Reason::ImageUnavailable),
@@ -429,4 +430,48 @@ fn a_record_expires_after_its_end() {
             .as_secs(),
         60
     );
+}
+
+#[test]
+fn what_runs_too_long_is_ended_with_proof() {
+    assert_eq!(
+        (timed_out().status, timed_out().deadline()),
+        (Status::Running, None)
+    );
+    // A cancel comes too late to change why, and what a script does by itself meanwhile is its own.
+    let canceled = next(&timed_out(), Observation::CancelRequested, 701);
+    for asked in [timed_out(), canceled] {
+        let stopping = next(&asked, Observation::Stopping, 702);
+        for (code, told) in [
+            (Some(143), "within its grace of 10 s"),
+            (Some(0), "with exit code 0"),
+            (Some(137), "was killed"),
+            (None, "confirmed gone"),
+        ] {
+            let end = code.map(|code| ContainerEnd {
+                finished_at: Some(at(705)),
+                ..end(code)
+            });
+            let finished = next(&stopping, Observation::Stopped { end: end.clone() }, 710);
+            let ending = finished.ending.expect("an ending");
+            assert_eq!(
+                (ending.reason, ending.exit_code),
+                (Reason::RunTimeout, code)
+            );
+            assert!(ending.message.contains(told), "{}", ending.message);
+            let seen = end.map_or(710, |_| 705);
+            assert_eq!(
+                finished.finished_at.map(|at| at.as_second()),
+                Some(at(seen).as_second())
+            );
+        }
+        let own = next(&asked, Observation::Ended(end(3)), 703);
+        assert_eq!(own.ending.expect("an ending").reason, Reason::NonZeroExit);
+        let message = "no word".to_owned();
+        let lost = next(&stopping, Observation::StopUnconfirmed { message }, 2_000);
+        assert_eq!(lost.ending.expect("an ending").reason, Reason::NodeLost);
+    }
+    let first = next(&canceling(), Observation::Stopped { end: None }, 800);
+    let reason = first.ending.expect("an ending").reason;
+    assert_eq!(reason, Reason::CanceledByCaller, "a cancel has no clock");
 }

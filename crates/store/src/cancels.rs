@@ -1,4 +1,5 @@
-//! Cancels: asked for, taken up by one at a time, and the log that is kept before anything is deleted.
+//! What is being ended, canceled or too long at work: taken up by one at a time, and the log that is kept before
+//! anything is deleted.
 
 use domain::{Execution, ExecutionId};
 use jiff::Timestamp;
@@ -7,12 +8,13 @@ use crate::rows::{COLUMNS, execution, micros, readable};
 use crate::sql::{Builder, Sql};
 use crate::{ExecutionStore, MAX_ROWS, Step, StoreError, StoredLog, Written};
 
-/// Asked for and not carried out yet. The text is that of a partial index.
-const CANCELING: &str = "cancel_requested_at IS NOT NULL AND status <> 'FINISHED'";
+/// To be ended, and not at its end yet. The text is that of a partial index.
+const STOPPING: &str =
+    "(cancel_requested_at IS NOT NULL OR timed_out_at IS NOT NULL) AND status <> 'FINISHED'";
 
 impl<S: Sql> ExecutionStore<S> {
     /// As [`update`](Self::update) for an execution whose cancel is asked for; the caller has until
-    /// `claim_until` to carry it out before [`claim_cancels`](Self::claim_cancels) gives it to another.
+    /// `claim_until` to carry it out before [`claim_stops`](Self::claim_stops) gives it to another.
     pub async fn request_cancel(
         &self,
         step: impl Into<Step<'_>>,
@@ -36,9 +38,9 @@ impl<S: Sql> ExecutionStore<S> {
         self.update_with_log(step, log).await
     }
 
-    /// Takes cancels that nobody works on at `now`, for the caller until `claim_until`; that does not change the
+    /// Takes what is to be ended and nobody works on at `now`, for the caller until `claim_until`; that does not change the
     /// generation. The longest unclaimed first; at most `limit` and [`MAX_ROWS`].
-    pub async fn claim_cancels(
+    pub async fn claim_stops(
         &self,
         now: Timestamp,
         claim_until: Timestamp,
@@ -47,7 +49,7 @@ impl<S: Sql> ExecutionStore<S> {
         // As a rule there is none. A read sees that without waiting for the write lock.
         let look = self
             .build("SELECT 1 FROM executions WHERE ")
-            .unclaimed_cancel(now)
+            .unclaimed_stop(now)
             .text(" LIMIT 1")
             .statement();
         if self.query_row(look).await?.is_none() {
@@ -59,7 +61,7 @@ impl<S: Sql> ExecutionStore<S> {
             .text(" WHERE cancel_claim_until <= ")
             .bind(micros(now))
             .text(" AND id IN (SELECT id FROM executions WHERE ")
-            .unclaimed_cancel(now)
+            .unclaimed_stop(now)
             .text(" ORDER BY cancel_claim_until, id LIMIT ")
             .bind(limit.min(MAX_ROWS))
             .text(") RETURNING ")
@@ -68,15 +70,15 @@ impl<S: Sql> ExecutionStore<S> {
         readable(self.query(statement).await?.rows.into_iter().map(execution))
     }
 
-    /// Gives a claimed cancel back that is not at its end yet, to whoever comes at or after that time.
-    pub async fn release_cancel(&self, id: ExecutionId, at: Timestamp) -> Result<(), StoreError> {
+    /// Gives one back that was claimed and is not at its end yet, to whoever comes at or after that time.
+    pub async fn release_stop(&self, id: ExecutionId, at: Timestamp) -> Result<(), StoreError> {
         let statement = self
             .build("UPDATE executions SET cancel_claim_until = ")
             .bind(micros(at))
             .text(" WHERE id = ")
             .bind(id.to_string())
             .text(" AND ")
-            .text(CANCELING)
+            .text(STOPPING)
             .statement();
         self.query(statement).await?;
         Ok(())
@@ -84,8 +86,8 @@ impl<S: Sql> ExecutionStore<S> {
 }
 
 impl Builder {
-    fn unclaimed_cancel(self, now: Timestamp) -> Self {
-        self.text(CANCELING)
+    fn unclaimed_stop(self, now: Timestamp) -> Self {
+        self.text(STOPPING)
             .text(" AND cancel_claim_until <= ")
             .bind(micros(now))
     }

@@ -44,6 +44,11 @@ const SQLITE: &[Migration] = &[
         name: "retries",
         text: include_str!("../migrations/sqlite/0006_retries.sql"),
     },
+    Migration {
+        version: 7,
+        name: "run timeouts",
+        text: include_str!("../migrations/sqlite/0007_run_timeouts.sql"),
+    },
 ];
 
 /// How often the change to WAL is tried. It fails at once, without the host's busy timeout, while

@@ -16,7 +16,7 @@ pub(crate) const COLUMNS: &str = "id, generation, status, created_at, dispatched
      started_at, finished_at, outcome, reason, message, exit_code, signal, waiting_kind, \
      waiting_message, image, cpu, memory, ephemeral_storage, queue_seconds, start_seconds, \
      run_seconds, grace_seconds, rank, labels, log_bytes, log_lost_bytes, log_complete, \
-     cancel_requested_at, stopping_since, ttl_seconds, attempt, due_at, retry_limit, retry_on";
+     cancel_requested_at, timed_out_at, stopping_since, ttl_seconds, attempt, due_at, retry_limit, retry_on";
 
 /// A column's name and the value to write into it.
 pub(crate) type Column = (&'static str, Value);
@@ -105,6 +105,7 @@ pub(crate) fn changing_columns(execution: &Execution) -> Vec<Column> {
             "cancel_requested_at",
             optional_micros(execution.cancel_requested_at),
         ),
+        ("timed_out_at", optional_micros(execution.timed_out_at)),
         ("stopping_since", optional_micros(execution.stopping_since)),
         ("attempt", execution.attempt.into()),
         ("due_at", due_at(execution).into()),
@@ -324,6 +325,7 @@ impl Reader {
             labels: self.labels()?,
             log: self.log_summary()?,
             cancel_requested_at: self.optional_time("cancel_requested_at")?,
+            timed_out_at: self.optional_time("timed_out_at")?,
             stopping_since: self.optional_time("stopping_since")?,
             ttl_seconds: self.number("ttl_seconds")?,
         })

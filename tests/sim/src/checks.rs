@@ -13,6 +13,10 @@ use crate::world::World;
 /// lease that ran out (5 s), the cron (10 s), a claim on its creation (15 s), and room for the ways.
 const SEEN_WITHIN_MS: i64 = 40_000;
 
+/// How long after its time to run a script may run on at most, besides its grace, in milliseconds: as above, and a claim
+/// of somebody who died while ending it (15 s).
+const ENDED_WITHIN_MS: i64 = SEEN_WITHIN_MS + 15_000;
+
 /// Nothing is concluded from a script that ended so near to a limit of its clocks, in milliseconds: the cluster's
 /// times are whole seconds.
 const MARGIN_MS: i64 = 2_500;
@@ -31,6 +35,7 @@ struct Record {
     dispatched_at: Option<i64>,
     start_seconds: i64,
     run_seconds: i64,
+    grace_seconds: i64,
     bytes: u64,
     lost: u64,
     complete: bool,
@@ -120,6 +125,9 @@ fn ending(
     if record.reason == "CanceledByCaller" {
         wrong.extend(canceled_with_proof(world, record, &started, canceled));
     }
+    if record.reason == "RunTimeout" {
+        wrong.extend(timed_out_with_proof(world, record, &started, harmed));
+    }
     let scripts = world.scripts.borrow();
     let output = scripts[&record.digest].output();
     let kept = kept(&world.sqlite, &record.id);
@@ -171,17 +179,46 @@ fn canceled_with_proof(
     started: &[&Entry],
     wanted: bool,
 ) -> Option<String> {
-    let seen = world.rows.borrow().all()[&record.id].finished_seen;
-    let runs_on = started.iter().any(|entry| {
-        let end = entry.end.as_ref().map(|end| end.finished_at);
-        // One that is deleted without grace is killed and forgotten in one.
-        let end = end.or(entry.gone).map(|end| world.millis(end));
-        end.is_none_or(|end| seen.is_some_and(|seen| end > seen))
-    });
     if !wanted {
         return Some("I4: nobody wanted it canceled".to_owned());
     }
-    runs_on.then(|| "I4: it was said to be canceled while its script ran".to_owned())
+    runs_on(world, record, started)
+        .then(|| "I4: it was said to be canceled while its script ran".to_owned())
+}
+
+/// Whether a script of it ran when it was said to be finished.
+fn runs_on(world: &World, record: &Record, started: &[&Entry]) -> bool {
+    let seen = world.rows.borrow().all()[&record.id].finished_seen;
+    started.iter().any(|entry| {
+        let end = ended_at(world, entry);
+        end.is_none_or(|end| seen.is_some_and(|seen| end > seen))
+    })
+}
+
+fn ended_at(world: &World, entry: &Entry) -> Option<i64> {
+    let end = entry.end.as_ref().map(|end| end.finished_at);
+    // One that is deleted without grace is killed and forgotten in one.
+    end.or(entry.gone).map(|end| world.millis(end))
+}
+
+/// I4 and I1 of one that ran too long: nothing of it ran on when that was said, and it ran not much longer than it might.
+fn timed_out_with_proof(
+    world: &World,
+    record: &Record,
+    started: &[&Entry],
+    harmed: bool,
+) -> Option<String> {
+    if runs_on(world, record, started) {
+        return Some("I4: it was said to have timed out while its script ran".to_owned());
+    }
+    let quiet = world.quiet_since.get().unwrap_or_default();
+    let too_long = started.iter().any(|entry| {
+        let began = entry.started.map(|at| world.millis(at)).unwrap_or_default();
+        let over = quiet.max(began + record.run_seconds * 1000);
+        let latest = over + record.grace_seconds * 1000 + ENDED_WITHIN_MS;
+        ended_at(world, entry).is_some_and(|end| end > latest)
+    });
+    (too_long && !harmed).then(|| "I1: its script ran on long after its time".to_owned())
 }
 
 /// I4, the other way: a script that came to its end in time, with nobody meddling, has that end for its outcome.
@@ -277,7 +314,7 @@ pub fn quiet(world: &World, ticks: usize) {
 
 fn records(sqlite: &Sqlite) -> Vec<Record> {
     let read = "SELECT id, status, coalesce(outcome, ''), coalesce(reason, ''), exit_code, digest, dispatched_at, \
-         start_seconds, run_seconds, coalesce(log_bytes, 0), coalesce(log_lost_bytes, 0), \
+         start_seconds, run_seconds, grace_seconds, coalesce(log_bytes, 0), coalesce(log_lost_bytes, 0), \
          coalesce(log_complete, 0) FROM executions ORDER BY id";
     let mut statement = sqlite.connection().prepare(read).expect("a schema");
     let rows = statement.query_map([], |row| {
@@ -291,9 +328,10 @@ fn records(sqlite: &Sqlite) -> Vec<Record> {
             dispatched_at: row.get(6)?,
             start_seconds: row.get(7)?,
             run_seconds: row.get(8)?,
-            bytes: row.get::<_, i64>(9)?.unsigned_abs(),
-            lost: row.get::<_, i64>(10)?.unsigned_abs(),
-            complete: row.get(11)?,
+            grace_seconds: row.get(9)?,
+            bytes: row.get::<_, i64>(10)?.unsigned_abs(),
+            lost: row.get::<_, i64>(11)?.unsigned_abs(),
+            complete: row.get(12)?,
         })
     });
     let rows = rows.expect("the records are read");

@@ -1,4 +1,5 @@
-//! Carrying out the cancels that nobody works on: whoever accepted them died, or had no time left.
+//! Ending what ran too long, and carrying out the cancels that nobody works on: whoever accepted them died, or had no time
+//! left.
 
 use std::time::Duration;
 
@@ -9,48 +10,51 @@ use super::Tick;
 use crate::cancel::CANCEL_CLAIM;
 use crate::{Error, Platform};
 
-/// How many cancels are worked on at once: each follows a log and looks at its pod a few times a second.
-const CANCELS_IN_FLIGHT: usize = 16;
+/// How many are worked on at once: each follows a log and looks at its pod once to five times a second. Those with a
+/// long grace take turns, tick by tick.
+const STOPS_IN_FLIGHT: usize = 64;
 
 /// How many are taken in one statement. Few, so that a crash strands few until their claims end.
-const CANCEL_BATCH: u32 = 16;
+const STOP_BATCH: u32 = 16;
 
-/// How often it is looked for cancels.
-const CANCEL_INTERVAL: Duration = Duration::from_millis(500);
+/// How often it is looked for some.
+const STOP_INTERVAL: Duration = Duration::from_millis(500);
 
 impl<P: Platform> Tick<'_, P> {
-    pub(super) async fn carry_out_cancels(&self) {
+    pub(super) async fn carry_out_stops(&self) {
         let claimed = stream::unfold((), |()| async {
-            let batch = self.claim_cancels().await?;
+            let batch = self.claim_stops().await?;
             Some((stream::iter(batch), ()))
         });
         claimed
             .flatten()
-            .for_each_concurrent(CANCELS_IN_FLIGHT, |execution| async move {
+            .for_each_concurrent(STOPS_IN_FLIGHT, |execution| async move {
                 match self.app.work_on_cancel(execution.id, self.ends_at).await {
                     Ok(true) => self.finished.set(self.finished.get() + 1),
                     Ok(false) => {}
-                    Err(error) => self.failed("a cancel could not be carried out", &error),
+                    Err(error) => self.failed("an execution could not be ended", &error),
                 }
             })
             .await;
     }
 
     /// The next ones, as soon as there are some; none when the tick is over.
-    async fn claim_cancels(&self) -> Option<Vec<Execution>> {
+    async fn claim_stops(&self) -> Option<Vec<Execution>> {
         while !self.is_over() {
             let now = self.app.now();
             match self
                 .app
                 .store
-                .claim_cancels(now, now + CANCEL_CLAIM, CANCEL_BATCH)
+                .claim_stops(now, now + CANCEL_CLAIM, STOP_BATCH)
                 .await
             {
                 Ok(claimed) if !claimed.is_empty() => return Some(claimed),
                 Ok(_) => {}
-                Err(error) => self.failed("the cancels could not be read", &Error::from(error)),
+                Err(error) => {
+                    self.failed("what is to be ended could not be read", &Error::from(error))
+                }
             }
-            self.pause(CANCEL_INTERVAL).await;
+            self.pause(STOP_INTERVAL).await;
         }
         None
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::{FULL_LIST_EVERY, LISTED_AT, OBSERVATIONS_IN_FLIGHT, RESOURCE_VERSION, Tick};
 use crate::apply::Applied;
-use crate::observe::observation;
+use crate::observe::{container_end, observation};
 use crate::{Error, Platform};
 
 /// How long the server may keep one watch open: a tick ends its watch itself, this is for one that was killed.
@@ -137,6 +137,10 @@ impl<P: Platform> Tick<'_, P> {
         };
         if self.done.borrow().contains(&id) {
             return;
+        }
+        if let (true, Some(terminated)) = (pod.deleted || gone, &pod.terminated) {
+            let end = container_end(terminated);
+            self.app.seen_ends.borrow_mut().insert(pod.uid.clone(), end);
         }
         let result = match observation(&pod) {
             Some(seen) if !gone || ends(&seen) => self.observe(id, &seen, &pod).await,

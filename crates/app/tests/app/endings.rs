@@ -185,18 +185,17 @@ fn a_job_that_cannot_be_deleted_now_is_deleted_by_a_later_tick() {
 fn a_failure_after_the_watch_has_ended_still_makes_the_next_tick_list() {
     // The deadline's work is in flight when the watch of the same tick has come to its end.
     let bench = Bench::new();
-    bench.script(3_600_000, 0, "");
+    bench.world.script.replace(json!({"startMs": 600_000}));
     let mut submission = submission();
-    submission.timeouts.run_seconds = 5;
+    submission.timeouts.start_seconds = 5;
     let id = bench.submit_and_dispatch(&submission);
     bench.tick(1);
     bench.world.pass(4);
     bench.world.fault("DELETE jobs", 1, Effect::Slow(9));
     bench.world.fault("DELETE jobs", 1, Effect::NotSent);
-    bench.world.fault("GET log", 1, Effect::Slow(9));
     bench.tick(2);
     let (_, reason) = bench.finished(id);
-    assert_eq!(reason, Reason::RunTimeout);
+    assert_eq!(reason, Reason::StartTimeout);
     bench.tick(2);
     bench.tick(2);
     bench.assert_nothing_left();

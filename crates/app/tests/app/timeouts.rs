@@ -1,5 +1,7 @@
 //! The three clocks, each with its own reason; what ended in time ended in time, however late we look.
 
+use std::time::Duration;
+
 use domain::{Reason, Status, Submission};
 use serde_json::json;
 
@@ -94,14 +96,104 @@ fn a_script_that_runs_too_long_is_ended_with_its_log_so_far() {
     bench.tick(4);
     assert_eq!(bench.get(id).status, Status::Running);
     bench.tick(4);
-    assert_eq!(bench.finished(id).1, Reason::RunTimeout);
+    let (execution, reason) = bench.finished(id);
+    assert_eq!(reason, Reason::RunTimeout);
+    let ending = execution.ending.expect("an ending");
+    assert_eq!(ending.exit_code, Some(143));
+    assert!(ending.message.contains("within its grace"), "{ending:?}");
     let log = bench.stored_log(id);
     assert_eq!(log.head, b"so far\n");
+    let kinds: Vec<String> = bench.kinds(id);
+    assert_eq!(kinds[3..], ["Started", "TimedOut", "Stopping", "Finished"]);
+    bench.assert_nothing_left();
+}
+
+#[test]
+fn a_stubborn_script_is_timed_out_only_when_its_pod_is_gone() {
+    let bench = Bench::new();
+    let script = json!({"runMs": 600_000, "log": "so far\n", "ignoreTerm": true});
+    bench.world.script.replace(script);
+    let mut asked = with_limits(300, 300, 5);
+    asked.timeouts.grace_seconds = 6;
+    let id = bench.submit_and_dispatch(&asked);
+    bench.tick(8);
+    let execution = bench.get(id);
+    assert_eq!(execution.status, Status::Running);
+    assert_eq!(bench.world.names("pods").len(), 1);
+    let waits = execution.waiting.expect("it says what it waits for");
+    assert_eq!(waits.message, "its pod is being ended");
     assert!(
-        !log.complete,
-        "what it wrote until it was killed is not seen"
+        !bench.cancel(id),
+        "a cancel comes too late: it is being ended anyway"
+    );
+    bench.tick(9);
+    let (execution, reason) = bench.finished(id);
+    assert_eq!(reason, Reason::RunTimeout);
+    assert!(execution.cancel_requested_at.is_some());
+    let message = execution.ending.expect("an ending").message;
+    assert!(message.contains("so it was killed"), "{message}");
+    assert_eq!(bench.stored_log(id).head, b"so far\n");
+    let ran = execution.finished_at.zip(execution.started_at);
+    let seconds = ran.map(|(end, start)| end.duration_since(start).as_secs());
+    assert!(
+        seconds.is_some_and(|s| (10..14).contains(&s)),
+        "5 s and 6 s of grace, not {seconds:?}"
     );
     bench.assert_nothing_left();
+}
+
+#[test]
+fn a_timeout_holds_wherever_a_tick_dies() {
+    /// More steps than a tick takes that ends one: a larger number is a loop that does not end.
+    const MOST_STEPS: u32 = 300;
+    for step in 1..MOST_STEPS {
+        let bench = Bench::new();
+        bench.script(600_000, 0, "so far\n");
+        let id = bench.submit_and_dispatch(&with_limits(300, 300, 2));
+        bench.tick(1);
+        bench.world.crash_after(step);
+        let app = bench.app();
+        let tick = app.tick(Duration::from_secs(6));
+        let done = bench.world.run_or_crash(tick).is_some();
+        bench.world.crash_after(u32::MAX);
+        if !done {
+            bench.world.pass(16);
+            bench.tick(6);
+            bench.tick(3);
+        }
+        let (execution, reason) = bench.finished(id);
+        assert_eq!(reason, Reason::RunTimeout, "step {step}: {execution:?}");
+        assert_eq!(bench.stored_log(id).head, b"so far\n", "step {step}");
+        assert_eq!(bench.world.jobs_made.get(), 1);
+        bench.assert_nothing_left();
+        if done {
+            assert!(step > 20, "only {step} steps were tried");
+            return;
+        }
+    }
+    panic!("a tick does not end");
+}
+
+#[test]
+fn a_job_that_goes_by_itself_while_its_time_is_over_is_no_timeout() {
+    // Started, but its Job's uid was never stored, and then somebody deleted it.
+    let bench = Bench::new();
+    bench.script(600_000, 0, "");
+    let id = bench.submit_and_dispatch(&with_limits(300, 300, 5));
+    bench.tick(1);
+    bench.sql("UPDATE executions SET job_uid = NULL, claim_until = 9e17");
+    let jobs = "/apis/batch/v1/namespaces/runs/jobs";
+    let target = format!("{jobs}/{}", bench.get(id).job_name());
+    bench.world.fault("WATCH pods", u32::MAX, Effect::NotSent);
+    bench.world.fault("LIST jobs", u32::MAX, Effect::NotSent);
+    bench.world.ask(
+        "DELETE",
+        &target,
+        &json!({"propagationPolicy": "Background"}),
+    );
+    bench.world.pass(5);
+    bench.tick(3);
+    assert_eq!(bench.finished(id).1, Reason::JobDeleted);
 }
 
 #[test]

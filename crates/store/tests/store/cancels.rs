@@ -33,11 +33,11 @@ fn a_cancel_has_one_worker_at_a_time() {
     let store = memory();
     let first = canceled(&store, &running(&store, 0), 100);
     running(&store, 5);
-    let claim = |now: i64| ready(store.claim_cancels(at(now), at(now + 100), 9)).expect("claims");
+    let claim = |now: i64| ready(store.claim_stops(at(now), at(now + 100), 9)).expect("claims");
     assert_eq!(claim(99), [], "its first worker has it");
     assert_eq!(claim(100), std::slice::from_ref(&first));
     assert_eq!(claim(100), []);
-    ready(store.release_cancel(first.id, at(101))).expect("it writes");
+    ready(store.release_stop(first.id, at(101))).expect("it writes");
     assert_eq!(claim(101).len(), 1);
     assert_eq!(get(&store, &first), first, "claims change no generation");
     assert_eq!(
@@ -48,6 +48,25 @@ fn a_cancel_has_one_worker_at_a_time() {
     );
     finish(&store, &first, 0, 9);
     assert_eq!(claim(1_000_000), []);
+}
+
+#[test]
+fn what_ran_too_long_is_taken_up_like_a_cancel() {
+    let store = memory();
+    let late = 10_000_000;
+    let running = running(&store, 0);
+    let running = step(&store, &running, Observation::Started { at: at(3) }, 3);
+    let next = step(&store, &running, Observation::DeadlinePassed, late);
+    assert_eq!(next.timed_out_at, Some(at(late)));
+    assert_eq!(get(&store, &running), next);
+    assert_eq!(ready(store.due(at(2 * late), 9)).expect("it reads"), []);
+    let claim = |now: i64| ready(store.claim_stops(at(now), at(now + 100), 9)).expect("claims");
+    assert_eq!(claim(late), [next.clone()]);
+    assert_eq!(claim(late), []);
+    // A cancel that comes now changes nobody's claim.
+    let asked = step(&store, &next, Observation::CancelRequested, late + 1);
+    assert_eq!(claim(late + 99), []);
+    assert_eq!(claim(late + 100), [asked]);
 }
 
 #[test]

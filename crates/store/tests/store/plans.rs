@@ -277,9 +277,9 @@ fn the_reconcilers_statements_cost_what_they_answer() {
     check(&store, &["executions_unconfirmed (claim_until<?)"]);
     ready(store.due(at(1), 5)).expect("it reads");
     check(&store, &["executions_deadline (deadline_at<?)"]);
-    ready(store.claim_cancels(at(1), at(9), 5)).expect("it claims");
-    check(&store, &["executions_canceling (cancel_claim_until<?)"]);
-    ready(store.release_cancel(execution.id, at(1))).expect("it writes");
+    ready(store.claim_stops(at(1), at(9), 5)).expect("it claims");
+    check(&store, &["executions_stopping (cancel_claim_until<?)"]);
+    ready(store.release_stop(execution.id, at(1))).expect("it writes");
     ready(store.forget_expired(at(1))).expect("it answers");
     check(&store, &["executions_expiry (status=? AND <expr><?)"]);
     assert_eq!(

@@ -175,6 +175,13 @@ impl Bench {
         (execution, reason)
     }
 
+    /// What its timeline tells, one word a line.
+    pub fn kinds(&self, id: ExecutionId) -> Vec<String> {
+        let events = self.world.run(self.app().events(id));
+        let events = events.expect("the store answers").expect("it is there");
+        events.into_iter().map(|event| event.entry.kind).collect()
+    }
+
     /// The log that is stored.
     pub fn stored_log(&self, id: ExecutionId) -> StoredLog {
         match self.world.run(self.app().log(id, &LogOptions::default())) {
