@@ -48,6 +48,7 @@ pub struct Config {
     tick_token: Secret,
     /// `webhook_secrets`: a JSON object from names to `whsec_<base64>`, the secrets that sign; empty for none.
     /// `webhook_allowed_hosts`: globs of inner hosts that may be told all the same, perhaps with `http://`.
+    /// `webhook_pauses`: how long is waited after each failed attempt, in seconds; empty for a schedule of 24 hours.
     pub webhooks: WebhookRules,
 }
 
@@ -102,6 +103,7 @@ impl Config {
         let webhooks = WebhookRules::read(
             &text("webhook_secrets")?,
             &text("webhook_allowed_hosts")?,
+            &text("webhook_pauses")?,
             &kube_url,
         );
         Ok(Self {
@@ -213,7 +215,7 @@ mod tests {
                 "ttl_seconds" => "0",
                 "tick_budget_seconds" => "9.6",
                 "allowed_images" => "docker.io/*, ghcr.io/*",
-                "tick_token" | "webhook_secrets" => "",
+                "tick_token" | "webhook_secrets" | "webhook_pauses" => "",
                 _ => "x",
             };
             Some(text.to_owned())
@@ -253,6 +255,7 @@ mod tests {
                 r#"{"a b":"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"}"#,
             ),
             ("webhook_secrets", r#"{"a":7}"#),
+            ("webhook_pauses", "5 soon"),
             ("webhook_allowed_hosts", "ftp://example.org"),
             ("webhook_allowed_hosts", "example.org/path"),
             ("webhook_allowed_hosts", "example.org:8080"),

@@ -58,9 +58,11 @@ pub fn app(world: &Rc<World>, instance: &Rc<Instance>, max_running: u32) -> App<
         let text = match name {
             "kube_url" => "http://cluster:8001".to_owned(),
             "kube_namespace" => NAMESPACE.to_owned(),
-            "kube_token" | "tick_token" | "webhook_secrets" | "webhook_allowed_hosts" => {
-                String::new()
-            }
+            "kube_token"
+            | "tick_token"
+            | "webhook_secrets"
+            | "webhook_allowed_hosts"
+            | "webhook_pauses" => String::new(),
             "default_image" => "alpine:3".to_owned(),
             "allowed_images" => "*".to_owned(),
             "max_cpu" => "4".to_owned(),

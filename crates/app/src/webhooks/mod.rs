@@ -72,7 +72,8 @@ impl<P: Platform> App<P> {
             error: answered.error(),
         };
         let [.., chance] = self.runtime.random::<8>();
-        let settled = schedule::settled(&answered, claim.attempt, ended_at, chance);
+        let pauses = self.config.webhooks.pauses();
+        let settled = pauses.settled(&answered, claim.attempt, ended_at, chance);
         self.store.settle_delivery(claim, &attempt, settled).await?;
         if settled == Settled::Failed {
             let why = attempt.error.as_deref().unwrap_or_default();

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use http::Uri;
 
 use super::guard::{AllowedHost, Target};
+use super::schedule::Pauses;
 use super::signature::Keys;
 
 /// The secret that signs when a submission names none.
@@ -20,17 +21,20 @@ pub struct WebhookRules {
     allowed: Vec<AllowedHost>,
     /// Never told anything, whatever is allowed: behind a proxy that authenticates, whoever reaches it rules the cluster.
     api_server: Option<Target>,
+    pauses: Pauses,
 }
 
 impl WebhookRules {
     /// Reads the rules: `secrets` is a JSON object from names to `whsec_<base64>`, or empty; `allowed_hosts` are
-    /// globs, each perhaps with a scheme, separated by commas or blanks; `kube_url` is where the API server is.
+    /// globs, each perhaps with a scheme, separated by commas or blanks; `pauses` are seconds, or empty; `kube_url` is
+    /// where the API server is.
     ///
     /// # Errors
     /// The name of the variable, and what is wrong with it; never its value.
     pub(crate) fn read(
         secrets: &str,
         allowed_hosts: &str,
+        pauses: &str,
         kube_url: &str,
     ) -> Result<Self, (&'static str, String)> {
         let words = allowed_hosts.split(|c: char| c == ',' || c.is_whitespace());
@@ -46,6 +50,7 @@ impl WebhookRules {
             secrets: read_secrets(secrets).map_err(|problem| ("webhook_secrets", problem))?,
             allowed,
             api_server: Target::parse(kube_url).ok(),
+            pauses: Pauses::read(pauses).map_err(|problem| ("webhook_pauses", problem))?,
         })
     }
 
@@ -71,6 +76,11 @@ impl WebhookRules {
     /// Whether a secret of that name signs.
     pub fn has_secret(&self, name: &str) -> bool {
         self.secrets.contains_key(name)
+    }
+
+    /// How long is waited between two attempts.
+    pub(super) fn pauses(&self) -> &Pauses {
+        &self.pauses
     }
 
     pub(super) fn keys(&self, name: &str) -> Option<&Keys> {
@@ -116,7 +126,7 @@ mod tests {
     }
 
     fn rules_beside(allowed: &str, kube_url: &str) -> WebhookRules {
-        WebhookRules::read("", allowed, kube_url).expect("good settings")
+        WebhookRules::read("", allowed, "", kube_url).expect("good settings")
     }
 
     #[track_caller]

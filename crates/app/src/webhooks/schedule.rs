@@ -5,20 +5,40 @@ use http::header::RETRY_AFTER;
 use jiff::{SignedDuration, Timestamp};
 use store::Settled;
 
-/// The pauses after each failed attempt, in seconds: the last attempt is made 24 hours after the first. The first
-/// ones are for a receiver that restarts, the last ones for one that somebody has to mend.
+/// The pauses after each failed attempt where the operator says nothing, in seconds: the last attempt is made 24 hours
+/// after the first. The first ones are for a receiver that restarts, the last ones for one that somebody has to mend.
 const PAUSES_SECONDS: [i64; 11] = [
     5, 25, 90, 480, 1_200, 1_800, 3_600, 7_200, 14_400, 28_800, 28_800,
 ];
 
 /// Each pause is made longer by up to this part of it, so that what failed together does not come back together.
-const JITTER_PART: i64 = 10;
+const JITTER_PART: i32 = 10;
 
 /// A receiver that asks for a longer pause than this is not believed: a wrong header must not cost the message.
 const RETRY_AFTER_LIMIT: SignedDuration = SignedDuration::from_hours(1);
 
 /// An error's text is cut to so many characters: it is kept for each attempt.
 const MAX_ERROR_CHARS: usize = 200;
+
+/// The shortest pause that can be set, in seconds: the outbox is looked at a few times a second.
+const MIN_PAUSE_SECONDS: f64 = 0.1;
+
+/// The longest pause that can be set, in seconds: a day.
+const MAX_PAUSE_SECONDS: f64 = 86_400.0;
+
+/// More pauses than this cannot be set: each attempt is kept and shown.
+const MAX_PAUSES: usize = 50;
+
+/// How long is waited after each failed attempt. After the attempt that follows the last pause, the delivery is given up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Pauses(Vec<SignedDuration>);
+
+impl Default for Pauses {
+    fn default() -> Self {
+        let pauses = PAUSES_SECONDS.iter().copied();
+        Self(pauses.map(SignedDuration::from_secs).collect())
+    }
+}
 
 /// How an attempt ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,23 +93,54 @@ impl Answered {
     }
 }
 
-/// What becomes of the delivery after its attempt of that number, which ended now.
-pub(super) fn settled(answered: &Answered, attempt: u32, now: Timestamp, chance: u8) -> Settled {
-    let asked = match answered {
-        Answered::Status(status, _) if status.is_success() => return Settled::Delivered,
-        Answered::Status(StatusCode::GONE, _) | Answered::Withdrawn => return Settled::Failed,
-        Answered::Status(_, asked) => *asked,
-        Answered::Nothing(_) => None,
-    };
-    let before = usize::try_from(attempt.saturating_sub(1)).unwrap_or(usize::MAX);
-    let Some(seconds) = PAUSES_SECONDS.get(before) else {
-        return Settled::Failed;
-    };
-    let pause = SignedDuration::from_secs(*seconds);
-    let asked = asked.unwrap_or_default().min(RETRY_AFTER_LIMIT);
-    let jitter_millis = seconds * 1_000 / JITTER_PART * i64::from(chance) / i64::from(u8::MAX);
-    let pause = pause.max(asked) + SignedDuration::from_millis(jitter_millis);
-    Settled::Again(now.saturating_add(pause).unwrap_or(Timestamp::MAX))
+impl Pauses {
+    /// Reads seconds, separated by commas or blanks; an empty text is the default.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub(super) fn read(text: &str) -> Result<Self, String> {
+        let words = text.split(|c: char| c == ',' || c.is_whitespace());
+        let words: Vec<&str> = words.filter(|word| !word.is_empty()).collect();
+        if words.is_empty() {
+            return Ok(Self::default());
+        }
+        if words.len() > MAX_PAUSES {
+            return Err(format!("has more than {MAX_PAUSES} pauses"));
+        }
+        let pause = |word: &str| {
+            let seconds = word.parse::<f64>().ok()?;
+            let fits = (MIN_PAUSE_SECONDS..=MAX_PAUSE_SECONDS).contains(&seconds);
+            fits.then(|| SignedDuration::from_secs_f64(seconds))
+        };
+        let pauses: Option<_> = words.into_iter().map(pause).collect();
+        pauses.map(Self).ok_or_else(|| {
+            format!("is no list of seconds from {MIN_PAUSE_SECONDS} to {MAX_PAUSE_SECONDS}")
+        })
+    }
+
+    /// What becomes of the delivery after its attempt of that number, which ended now.
+    pub(super) fn settled(
+        &self,
+        answered: &Answered,
+        attempt: u32,
+        now: Timestamp,
+        chance: u8,
+    ) -> Settled {
+        let asked = match answered {
+            Answered::Status(status, _) if status.is_success() => return Settled::Delivered,
+            Answered::Status(StatusCode::GONE, _) | Answered::Withdrawn => return Settled::Failed,
+            Answered::Status(_, asked) => *asked,
+            Answered::Nothing(_) => None,
+        };
+        let before = usize::try_from(attempt.saturating_sub(1)).unwrap_or(usize::MAX);
+        let Some(pause) = self.0.get(before) else {
+            return Settled::Failed;
+        };
+        let asked = asked.unwrap_or_default().min(RETRY_AFTER_LIMIT);
+        let jitter = *pause / JITTER_PART * i32::from(chance) / i32::from(u8::MAX);
+        let pause = (*pause).max(asked) + jitter;
+        Settled::Again(now.saturating_add(pause).unwrap_or(Timestamp::MAX))
+    }
 }
 
 /// The pause that a `Retry-After` asks for (RFC 9110, section 10.2.3): seconds, or a date.
@@ -117,6 +168,10 @@ mod tests {
             response = response.header("retry-after", asked);
         }
         Answered::of(&response.body(()).expect("an answer"), now())
+    }
+
+    fn settled(answered: &Answered, attempt: u32, now: Timestamp, chance: u8) -> Settled {
+        Pauses::default().settled(answered, attempt, now, chance)
     }
 
     /// The pause after the first attempt, in milliseconds.
@@ -178,6 +233,22 @@ mod tests {
             }
             assert_eq!(at.duration_since(now()).as_secs(), most_seconds);
             assert_eq!(attempts, 12);
+        }
+    }
+    #[test]
+    fn the_pauses_can_be_set() {
+        let pauses = Pauses::read("0.5, 2\n86400").expect("three pauses");
+        let failed = answer(500, None);
+        let millis = |attempt| match pauses.settled(&failed, attempt, now(), 0) {
+            Settled::Again(at) => Some(at.duration_since(now()).as_millis()),
+            _ => None,
+        };
+        let times: Vec<_> = (1..=4).map(millis).collect();
+        assert_eq!(times, [Some(500), Some(2_000), Some(86_400_000), None]);
+        assert_eq!(Pauses::read(" "), Ok(Pauses::default()));
+        let many = "1 ".repeat(MAX_PAUSES + 1);
+        for wrong in ["0", "-1", "86401", "NaN", "inf", "soon", "5;25", &many] {
+            assert!(Pauses::read(wrong).is_err(), "{wrong}");
         }
     }
 }

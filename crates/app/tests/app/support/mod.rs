@@ -68,7 +68,7 @@ impl Bench {
                 "kube_url" => "http://cluster:8001".to_owned(),
                 "kube_namespace" => "runs".to_owned(),
                 "kube_token" => "a-token-for-the-api-server-alone".to_owned(),
-                "tick_token" | "webhook_allowed_hosts" => String::new(),
+                "tick_token" | "webhook_allowed_hosts" | "webhook_pauses" => String::new(),
                 "webhook_secrets" => json!({"default": SECRET}).to_string(),
                 "default_image" => "alpine:3".to_owned(),
                 "allowed_images" => "*".to_owned(),
