@@ -15,6 +15,7 @@ mod follow;
 mod forget;
 mod lines;
 mod logs;
+mod metrics;
 mod observe;
 mod platform;
 mod read;
@@ -33,6 +34,7 @@ pub use follow::{FollowedLog, LogFollower};
 pub use forget::Forgotten;
 pub use lines::{LogNews, MAX_LINE_BYTES, NoPlace, Place};
 pub use logs::{LiveLog, Log, LogOptions};
+pub use metrics::Metrics;
 pub use platform::{Platform, Runtime};
 pub use read::View;
 pub use readiness::{Check, Readiness};
@@ -42,8 +44,8 @@ pub use webhooks::{DEFAULT_SECRET, WebhookRules};
 
 // What the callers of this crate need of the rooms behind it.
 pub use store::{
-    Attempt, BatchKey, Cursor, Delivery, DeliveryState, Event, Filter, MAX_DELIVERIES, Page,
-    Redelivered, StoredLog,
+    Attempt, BatchKey, Cursor, Delivery, DeliveryState, Event, Figures, Filter, MAX_DELIVERIES,
+    Page, Redelivered, StoredLog,
 };
 
 use std::cell::{OnceCell, RefCell};

@@ -53,8 +53,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// Every kind, for the test that holds the documentation to them.
-    #[cfg(test)]
+    /// Every kind.
     pub const ALL: [Self; 20] = [
         Self::InvalidJson,
         Self::IncompleteBody,

@@ -336,8 +336,8 @@ impl<S: Sql> ExecutionStore<S> {
         self.write(set, &step, Vec::new()).await
     }
 
-    /// As [`update`](Self::update) for a finished execution, and stores its log and the delivery to its webhook in the
-    /// same transaction. The sizes in the execution are those of `log`, whatever `next.log` says.
+    /// As [`update`](Self::update) for a finished execution, and stores its log and the delivery to its webhook, and
+    /// counts the end, in the same transaction. The sizes in the execution are those of `log`, whatever `next.log` says.
     pub async fn finish(
         &self,
         step: impl Into<Step<'_>>,
@@ -345,10 +345,12 @@ impl<S: Sql> ExecutionStore<S> {
     ) -> Result<Written, StoreError> {
         let step = step.into();
         debug_assert_eq!(step.next.status, Status::Finished, "it ends with this");
-        let others = vec![
+        let mut others = vec![
             self.log_statement(step.next, log),
             self.first_delivery(step.next),
         ];
+        let ending = step.next.ending.as_ref();
+        others.extend(ending.map(|ending| self.count_finished(ending.reason)));
         self.write_with_log(&step, log, others).await
     }
 

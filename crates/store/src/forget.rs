@@ -3,6 +3,7 @@
 use domain::ExecutionId;
 use jiff::Timestamp;
 
+use crate::figures::Farewell;
 use crate::rows::{Reader, micros};
 use crate::sql::{Builder, Sql};
 use crate::{ExecutionStore, StoreError, Written};
@@ -31,7 +32,8 @@ impl<S: Sql> ExecutionStore<S> {
     /// Forgets a finished execution with all that belongs to it, in one transaction; its idempotency key is free
     /// again. [`Written::Stale`] when it is not finished.
     pub async fn forget(&self, id: ExecutionId) -> Result<Written, StoreError> {
-        let forgotten = self.forget_all(&[id.to_string()]).await?;
+        let ids = [id.to_string()];
+        let forgotten = self.forget_all(&ids, Farewell::Deleted).await?;
         self.written(id, forgotten > 0).await
     }
 
@@ -59,11 +61,13 @@ impl<S: Sql> ExecutionStore<S> {
         if ids.is_empty() {
             return Ok(0);
         }
-        self.forget_all(&ids).await
+        self.forget_all(&ids, Farewell::Expired).await
     }
 
-    async fn forget_all(&self, ids: &[String]) -> Result<u32, StoreError> {
+    async fn forget_all(&self, ids: &[String], farewell: Farewell) -> Result<u32, StoreError> {
         let mut statements = vec![
+            // First, while they are still there; undone with the rest when there is nothing to delete.
+            self.count_forgotten(ids, farewell),
             self.build("DELETE FROM executions WHERE id IN (")
                 .ids(ids)
                 .text(") AND status = 'FINISHED' RETURNING id")
@@ -81,7 +85,7 @@ impl<S: Sql> ExecutionStore<S> {
                 .statement()
         }));
         let answers = self.transaction(&statements).await?.unwrap_or_default();
-        let forgotten = answers.first().map_or(0, |answer| answer.rows.len());
+        let forgotten = answers.get(1).map_or(0, |answer| answer.rows.len());
         Ok(u32::try_from(forgotten).unwrap_or(u32::MAX))
     }
 }

@@ -49,6 +49,11 @@ const SQLITE: &[Migration] = &[
         name: "run timeouts",
         text: include_str!("../migrations/sqlite/0007_run_timeouts.sql"),
     },
+    Migration {
+        version: 8,
+        name: "counters",
+        text: include_str!("../migrations/sqlite/0008_counters.sql"),
+    },
 ];
 
 /// How often the change to WAL is tried. It fails at once, without the host's busy timeout, while

@@ -145,6 +145,7 @@ impl<P: Platform> Tick<'_, P> {
         }
         self.delete(id, Some(&job.uid)).await?;
         self.swept.set(self.swept.get() + 1);
+        self.app.store.count_swept().await?;
         let runtime = &self.app.runtime;
         runtime.log(
             "a Job that nobody remembers was deleted",

@@ -78,5 +78,8 @@ fn a_job_that_nobody_remembers_is_swept_after_a_while() {
     bench.world.pass(600);
     let report = bench.tick(3);
     assert_eq!((report.failures, report.swept), (0, 1));
+    let metrics = bench.world.run(bench.app().metrics());
+    let figures = metrics.expect("the store answers").figures;
+    assert_eq!((figures.swept, figures.deleted, figures.kept()), (1, 1, 0));
     bench.assert_nothing_left();
 }

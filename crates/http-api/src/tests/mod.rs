@@ -14,6 +14,8 @@ mod executions;
 mod health;
 mod list;
 mod logs;
+mod metrics;
+mod openapi;
 mod refused;
 mod service;
 mod submission;

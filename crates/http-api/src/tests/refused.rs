@@ -129,8 +129,6 @@ fn bad_requests_get_their_problems() {
         ("GET", &format!("{one}/events?wait=1"), &[], "", 400, "invalid-query", "wait"),
         ("POST", &format!("{one}/events"), &[], "", 405, "method-not-allowed", "GET, HEAD"),
         ("GET", &format!("{one}/log"), &[], "", 404, "not-found", "nothing"),
-        ("GET", "/metrics", &[], "", 501, "not-implemented", "metrics"),
-        ("GET", "/openapi.json", &[], "", 501, "not-implemented", "openapi"),
         ("GET", "/", &[], "", 404, "not-found", "nothing"),
         ("GET", "/executions/", &[], "", 404, "not-found", "nothing"),
         ("GET", "/internal/tick", &[], "", 405, "method-not-allowed", "POST"),

@@ -80,6 +80,13 @@ pub struct Clock {
     dreams: Rc<RefCell<Vec<(u32, Dream)>>>,
 }
 
+impl Clock {
+    /// Lets so many seconds pass.
+    pub fn advance(&self, seconds: u64) {
+        self.now.set(self.now.get() + Duration::from_secs(seconds));
+    }
+}
+
 impl Runtime for Clock {
     fn now(&self) -> Timestamp {
         self.now.get()

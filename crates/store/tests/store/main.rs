@@ -9,6 +9,7 @@ mod cancels;
 mod claims;
 mod events;
 mod executions;
+mod figures;
 mod forget;
 mod leases;
 mod lists;

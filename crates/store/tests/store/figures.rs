@@ -1,0 +1,156 @@
+//! Figures: counted with what they count, right over restarts and several instances, and never twice.
+
+use domain::transition::Observation;
+use domain::{Execution, Reason};
+use store::testing::{Sqlite, ready};
+use store::{ExecutionStore, Figures, Settled, StoredLog, Written};
+
+use crate::support::*;
+
+fn figures(store: &Store) -> Figures {
+    ready(store.figures()).expect("it reads")
+}
+
+#[test]
+fn an_empty_store_has_none() {
+    assert_eq!(figures(&memory()), Figures::default());
+}
+
+#[test]
+fn gauges_tell_where_each_execution_is() {
+    let store = memory();
+    let first = insert(&store, &queued(0), 3);
+    let second = insert(&store, &queued(1), 3);
+    let third = insert(&store, &queued(2), 3);
+    insert(&store, &queued(3), 3);
+    insert(&store, &queued(4), 3);
+    let before = figures(&store);
+    assert_eq!(
+        (
+            before.queued,
+            before.running,
+            before.waiting,
+            before.dispatched
+        ),
+        (5, 0, 2, 3)
+    );
+    assert_eq!(before.oldest_queued_at, Some(at(0)));
+
+    for execution in [&first, &second] {
+        step(&store, execution, Observation::Started { at: at(5) }, 5);
+    }
+    let during = figures(&store);
+    assert_eq!(
+        (
+            during.queued,
+            during.running,
+            during.waiting,
+            during.dispatched
+        ),
+        (3, 2, 2, 3)
+    );
+    assert_eq!(during.oldest_queued_at, Some(at(2)), "it does not run yet");
+
+    finish(&store, &third, 0, 9);
+    let after = figures(&store);
+    assert_eq!(
+        (after.queued, after.running, after.waiting, after.dispatched),
+        (2, 2, 2, 2)
+    );
+    assert_eq!(after.oldest_queued_at, Some(at(3)));
+    assert_eq!(
+        (after.finished.as_slice(), after.kept()),
+        (&[(Reason::Completed, 1)][..], 1)
+    );
+}
+
+#[test]
+fn an_end_is_counted_once_by_whom_it_is_stored() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("db");
+    let (one, other) = (file(&path), file(&path));
+    let execution = insert(&one, &queued(0), PLENTY);
+    let failed = insert(&other, &queued(1), PLENTY);
+    finish(&one, &execution, 0, 3);
+    // The other saw the same end, and comes too late with it.
+    let late = ended(&execution, 0, 3);
+    let written = ready(other.finish(&late, &StoredLog::default())).expect("it answers");
+    assert_eq!(written, Written::Stale);
+    finish(&other, &failed, 1, 3);
+    drop((one, other));
+    let expected = [(Reason::Completed, 1), (Reason::NonZeroExit, 1)];
+    assert_eq!(figures(&file(&path)).finished, expected, "after a restart");
+}
+
+#[test]
+fn what_is_forgotten_is_counted_by_its_cause_and_stays_counted() {
+    let store = memory();
+    let short = Execution {
+        ttl_seconds: 1,
+        ..queued(0)
+    };
+    let short = insert(&store, &short, PLENTY);
+    let long = insert(&store, &queued(1), PLENTY);
+    let stays = insert(&store, &queued(2), PLENTY);
+    for execution in [&short, &long, &stays] {
+        finish(&store, execution, 0, 3);
+    }
+    let unfinished = insert(&store, &queued(3), PLENTY);
+    let forget = |execution: &Execution| ready(store.forget(execution.id)).expect("it answers");
+    assert_eq!(forget(&unfinished), Written::Stale);
+    assert_eq!(forget(&long), Written::Updated);
+    assert_eq!(forget(&long), Written::Missing);
+    for _ in 0..2 {
+        ready(store.forget_expired(at(2_000))).expect("it answers");
+    }
+    let figures = figures(&store);
+    assert_eq!((figures.expired, figures.deleted), (1, 1));
+    assert_eq!((figures.kept(), figures.dispatched), (1, 1));
+    assert_eq!(figures.finished, [(Reason::Completed, 3)]);
+}
+
+#[test]
+fn swept_jobs_and_pending_deliveries_are_counted() {
+    let store = memory();
+    for _ in 0..3 {
+        ready(store.count_swept()).expect("it writes");
+    }
+    let execution = queued(0);
+    let asked = with_webhook(&execution);
+    ready(store.insert(&execution, &asked, None, PLENTY, at(9))).expect("it inserts");
+    finish(&store, &get(&store, &execution), 0, 2);
+    assert_eq!(figures(&store).swept, 3);
+    assert_eq!(figures(&store).deliveries_pending, 1);
+    let claims = ready(store.claim_deliveries(at(3), at(9), 5)).expect("it claims");
+    assert_eq!(figures(&store).deliveries_pending, 1, "it is under way");
+    ready(store.settle_delivery(&claims[0], &attempt(1), Settled::Delivered)).expect("it writes");
+    assert_eq!(figures(&store).deliveries_pending, 0);
+}
+
+#[test]
+fn what_ended_before_there_were_counters_is_counted_by_the_migration() {
+    let store = memory();
+    let execution = insert(&store, &queued(0), PLENTY);
+    finish(&store, &execution, 0, 3);
+    let failed = insert(&store, &queued(1), PLENTY);
+    finish(&store, &failed, 7, 3);
+    // As an older version left it: neither the table nor its version.
+    let connection = store.sql().connection();
+    let undo = "DROP TABLE counters; DELETE FROM schema_migrations WHERE name = 'counters'";
+    connection.execute_batch(undo).expect("it is undone");
+    // The steps after it only add, and are not made again.
+    let step = include_str!("../../migrations/sqlite/0008_counters.sql");
+    connection.execute_batch(step).expect("it migrates");
+    let expected = [(Reason::Completed, 1), (Reason::NonZeroExit, 1)];
+    assert_eq!(figures(&store).finished, expected);
+}
+
+#[test]
+fn names_of_a_newer_version_are_left_out() {
+    let store: Store = ExecutionStore::new(Sqlite::memory());
+    ready(store.migrate()).expect("it migrates");
+    let newer = "INSERT INTO counters VALUES ('finished', 'Unheard', 5), ('other', '', 6)";
+    let connection = store.sql().connection();
+    connection.execute_batch(newer).expect("it writes");
+    assert_eq!(figures(&store), Figures::default());
+}
