@@ -95,7 +95,8 @@ fn parse(bytes: &[u8], ended: bool) -> Option<Answer> {
     })
 }
 
-fn unchunk(mut rest: &[u8], ended: bool) -> Option<Vec<u8>> {
+/// The body that comes in chunks, if it is complete; where the stream has ended, what there is of it.
+pub fn unchunk(mut rest: &[u8], ended: bool) -> Option<Vec<u8>> {
     let mut body = Vec::new();
     loop {
         let part = rest.windows(2).position(|w| w == b"\r\n").and_then(|line| {

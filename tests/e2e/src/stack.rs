@@ -116,8 +116,13 @@ impl Stack {
 
     /// The stack that all tests of this test binary share; it ends with the process.
     pub fn shared() -> Shared {
+        Self::shared_with(Options::default)
+    }
+
+    /// The same for a test binary whose stack is not the usual one: all its tests say so alike.
+    pub fn shared_with(options: impl FnOnce() -> Options) -> Shared {
         static STACK: OnceLock<Stack> = OnceLock::new();
-        Shared(STACK.get_or_init(|| Self::start(Options::default())))
+        Shared(STACK.get_or_init(|| Self::start(options())))
     }
 
     /// Whether its cluster is a real Kubernetes.
@@ -133,6 +138,11 @@ impl Stack {
     /// A caller of the host with that number.
     pub fn client_of(&self, host: usize) -> Client {
         Client::new(&self.hosts[host].url)
+    }
+
+    /// Where the API server is, as Executor is told.
+    pub fn kube_url(&self) -> &str {
+        &self.kube_url
     }
 
     /// The API server, asked directly.
