@@ -3,10 +3,10 @@
 use std::path::Path;
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
 
-use crate::wait::poll;
+use crate::wait::{poll, wait_for};
 
 /// An idle API server on two busy cores answers well within this.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(15);
@@ -88,19 +88,67 @@ impl Kube {
     /// Deletes every Job with its pods: a real cluster is shared by stacks that come one after another.
     pub fn delete_jobs(&self) {
         for job in self.jobs() {
-            let url = format!(
-                "{}{}/{job}?propagationPolicy=Background",
-                self.url,
-                self.jobs_path()
-            );
-            let answer = self
-                .agent
-                .delete(&url)
-                .header("authorization", format!("Bearer {}", self.token))
-                .call();
-            if let Err(e) = answer {
-                panic!("DELETE {url}: {e}");
-            }
+            self.delete_job(&job);
+        }
+    }
+
+    /// Creates a Job of `exit 0` as anybody would, and waits for its `Complete` condition.
+    ///
+    /// # Panics
+    /// When it is not complete within the limit.
+    pub fn run_job(&self, name: &str, image: &str, limit: Duration) {
+        let job = json!({
+            "apiVersion": "batch/v1",
+            "kind": "Job",
+            "metadata": { "name": name },
+            "spec": { "backoffLimit": 0, "template": { "spec": {
+                "restartPolicy": "Never",
+                "containers": [{
+                    "name": "main",
+                    "image": image,
+                    "command": ["/bin/sh", "-c", "exit 0"],
+                    "resources": {
+                        "requests": { "cpu": "10m", "memory": "16Mi" },
+                        "limits": { "cpu": "10m", "memory": "16Mi" },
+                    },
+                }],
+            }}},
+        });
+        let url = format!("{}{}", self.url, self.jobs_path());
+        let answer = self
+            .agent
+            .post(&url)
+            .header("authorization", format!("Bearer {}", self.token))
+            .header("content-type", "application/json")
+            .send(job.to_string().as_bytes());
+        let status = answer
+            .unwrap_or_else(|e| panic!("POST {url}: {e}"))
+            .status();
+        assert_eq!(status.as_u16(), 201, "POST {url}");
+        let path = format!("{}/{name}", self.jobs_path());
+        let complete = || {
+            let job = self.try_get(&path).unwrap_or_else(|e| panic!("{e}"));
+            let conditions = job["status"]["conditions"].as_array().cloned();
+            let of = |c: &Value| c["type"] == "Complete" && c["status"] == "True";
+            conditions.unwrap_or_default().iter().any(of).then_some(())
+        };
+        wait_for("the Job to be complete", limit, complete);
+    }
+
+    /// Deletes the Job of that name with its pods.
+    pub fn delete_job(&self, name: &str) {
+        let url = format!(
+            "{}{}/{name}?propagationPolicy=Background",
+            self.url,
+            self.jobs_path()
+        );
+        let answer = self
+            .agent
+            .delete(&url)
+            .header("authorization", format!("Bearer {}", self.token))
+            .call();
+        if let Err(e) = answer {
+            panic!("DELETE {url}: {e}");
         }
     }
 

@@ -30,6 +30,6 @@ pub use client::{Answer, Client, RequestFailed};
 pub use kube::Kube;
 pub use ledger::Ledger;
 pub use process::Process;
-pub use settings::{ClusterKind, HostKind, top};
+pub use settings::{ClusterKind, HostKind, RealCluster, top};
 pub use stack::{Options, Shared, Stack, TICK_TOKEN};
 pub use wait::{Seed, not_applicable, poll, wait_for};

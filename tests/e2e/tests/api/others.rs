@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use e2e::{TICK_TOKEN, wait_for};
+use serde_json::json;
 
-use crate::shared;
+use crate::{ENDS_WITHIN, shared};
 
 #[test]
 fn health_in_three_depths() {
@@ -21,6 +22,39 @@ fn health_in_three_depths() {
     wait_for("/readyz to be 200", Duration::from_secs(30), || {
         (client.get("/readyz").status == 200).then_some(())
     });
+}
+
+#[test]
+fn metrics_count_what_ended() {
+    let stack = shared();
+    let client = stack.client();
+    let counted = |reason: &str| {
+        let answer = client.get("/metrics").expect(200);
+        assert_eq!(
+            answer.header("content-type"),
+            Some("text/plain; version=0.0.4; charset=utf-8")
+        );
+        let label = format!("reason=\"{reason}\"}} ");
+        let text = answer.text();
+        let line = text
+            .lines()
+            .find(|line| line.starts_with("executor_finished_total{") && line.contains(&label));
+        let value = line.and_then(|line| line.rsplit(' ').next()?.parse::<u64>().ok());
+        value.unwrap_or_else(|| panic!("no {label}in {text}"))
+    };
+    // Other tests of this suite end otherwise, at the same time.
+    let before = counted("NonZeroExit");
+    let id = client.submit(&json!({ "script": "exit 9", "resources": { "cpu": "10m" } }));
+    client.finished(&id, ENDS_WITHIN);
+    assert!(counted("NonZeroExit") > before);
+}
+
+#[test]
+fn the_api_describes_itself() {
+    let stack = shared();
+    let document = stack.client().get("/openapi.json").expect(200).json();
+    assert_eq!(document["openapi"], "3.1.1");
+    assert!(document["paths"]["/openapi.json"]["get"].is_object());
 }
 
 #[test]
