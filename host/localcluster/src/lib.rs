@@ -7,6 +7,7 @@
 pub mod api;
 pub mod clock;
 mod cluster;
+mod disturb;
 mod events;
 mod gc;
 pub mod ids;
@@ -31,4 +32,5 @@ mod watch;
 
 pub use api::{Body, Request, Response};
 pub use cluster::{Cluster, ClusterConfig};
+pub use disturb::Disturbance;
 pub use watch::{WatchCursor, WatchPoll};

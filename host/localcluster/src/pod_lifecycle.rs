@@ -329,7 +329,7 @@ const SHUTDOWN: (&str, &str) = (
 );
 
 /// Ends a pod that never started.
-fn fail(cluster: &mut Cluster, key: &Key, reason: &str, message: &str, now: Timestamp) {
+pub fn fail(cluster: &mut Cluster, key: &Key, reason: &str, message: &str, now: Timestamp) {
     cluster.waiting.remove(key);
     cluster.change(key, |pod| {
         pod["status"]["phase"] = json!("Failed");

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use localcluster::clock::ManualClock;
 use localcluster::runner::simulated::SimulatedRunner;
-use localcluster::{Body, Cluster, ClusterConfig, Request, Response};
+use localcluster::{Body, Cluster, ClusterConfig, Disturbance, Request, Response};
 use serde_json::{Value, json};
 
 /// 2026-01-01T00:00:00Z in milliseconds.
@@ -307,4 +307,31 @@ fn a_deleted_pod_ends_by_its_grace_and_counts_once() {
             .to_string()
             .contains("\"Failed\"")
     );
+}
+
+#[test]
+fn an_evicted_pod_says_why_before_it_is_killed_and_a_lost_node_kills_nothing() {
+    for (what, reason, code) in [
+        (Disturbance::Evicted, "Evicted", Some(137)),
+        (Disturbance::NodeLost, "NodeLost", None),
+    ] {
+        let mut world = World::new(1);
+        let (status, _) = world.call("POST", JOBS, &job("a", json!({"runMs": 60_000})));
+        assert_eq!(status, 201);
+        world.pass(0);
+        world.pass(1);
+        let name = world.pod()["metadata"]["name"].clone();
+        let name = name.as_str().expect("a name");
+        assert!(!world.cluster.disturb("ns", "other", what));
+        assert!(world.cluster.disturb("ns", name, what));
+        let told = world.pod()["status"].clone();
+        assert_eq!(
+            (&told["reason"], &told["phase"]),
+            (&json!(reason), &json!("Running"))
+        );
+        world.pass(1);
+        let state = world.pod()["status"]["containerStatuses"][0]["state"].clone();
+        assert_eq!(state["terminated"]["exitCode"], json!(code), "{state}");
+        assert_eq!(world.pod()["status"]["reason"], reason);
+    }
 }

@@ -6,6 +6,7 @@ use rusqlite::config::DbConfig;
 use store::testing::Sqlite;
 use store::{Dialect, Rows, Sql, SqlError, Statement, Value};
 
+use crate::checks;
 use crate::mutant::Mutant;
 use crate::platform::Instance;
 use crate::world::World;
@@ -81,7 +82,9 @@ impl Database {
         }
         for statement in &mut statements {
             self.look_at(statement);
-            self.mutate(statement);
+            if let Some(mutant) = world.mutant {
+                mutant.alter(statement);
+            }
         }
         Ok(statements)
     }
@@ -90,12 +93,18 @@ impl Database {
     async fn after(&self, changes: bool) -> Result<(), SqlError> {
         let world = &self.world;
         if changes {
-            let (news, broken) = world.rows.borrow_mut().look(&world.sqlite, world.now());
-            for line in news {
+            let news = world.rows.borrow_mut().look(&world.sqlite, world.now());
+            for line in news.lines {
                 world.note(&format!("{} stored {line}", self.instance.name));
             }
-            for what in broken {
+            for what in news.broken {
                 world.broken(what);
+            }
+            for id in news.finished {
+                checks::remember(world, &id);
+            }
+            for id in news.gone {
+                checks::forgotten(world, &id);
             }
         }
         let lost = world.faults.borrow().sql_lost;
@@ -161,18 +170,6 @@ impl Database {
             ));
             // Once is enough.
             self.instance.lease_lost.set(None);
-        }
-    }
-
-    /// The mistakes that are made on purpose.
-    fn mutate(&self, statement: &mut Statement) {
-        if self.world.mutant == Some(Mutant::NoCompareAndSet) {
-            let sql = statement
-                .sql
-                .replace(" AND generation = ", " AND 0 <= ")
-                .replace("executions.generation = ", "0 <= ")
-                .replace(" AND status <> 'FINISHED' RETURNING", " RETURNING");
-            statement.sql = sql.into();
         }
     }
 

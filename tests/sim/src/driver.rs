@@ -9,19 +9,17 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Wake, Waker};
-use std::time::Duration;
 
-use app::{Canceled, Submitted};
-use serde_json::{Value, json};
+use localcluster::Disturbance;
 
 use crate::checks;
 use crate::faults::Faults;
 use crate::history::Report;
 use crate::mutant::Mutant;
 use crate::plan::{Action, Plan};
-use crate::platform::{Instance, app};
+use crate::platform::Instance;
 use crate::wire::arrive;
-use crate::world::{Event, Outage, World, collection};
+use crate::world::{Event, Outage, World};
 
 /// How long a tick works, in milliseconds less than the cron's period: as deployed, where 10 s leave 9.6.
 const TICK_MARGIN_MS: i64 = 400;
@@ -44,8 +42,11 @@ const LOOK_MS: i64 = 1_000;
 /// A tick of these many milliseconds in a world where nothing is left to do.
 const IDLE_TICK_MS: i64 = 2_000;
 
-/// A full list is made when the last one is older than this, in milliseconds.
-const FULL_LIST_MS: i64 = 301_000;
+/// A Job without its record is swept by the first full list after this, in milliseconds.
+const SWEPT_MS: i64 = 661_000;
+
+/// More attempts at webhooks than are made before the receiver is well again.
+const MOST_ATTEMPTS: usize = 20;
 
 struct Task {
     future: Pin<Box<dyn Future<Output = ()>>>,
@@ -63,8 +64,8 @@ impl Wake for Woken {
     }
 }
 
-/// What callers were told: the ids by the number of their submission.
-pub type Accepted = Rc<RefCell<BTreeMap<usize, Vec<String>>>>;
+/// What callers were told: the ids by the number of their submission, each with the time, in milliseconds.
+pub type Accepted = Rc<RefCell<BTreeMap<usize, Vec<(i64, String)>>>>;
 
 /// A history as it is played.
 pub struct Driver {
@@ -74,8 +75,9 @@ pub struct Driver {
     pub plan: Plan,
     /// What callers were told.
     pub accepted: Accepted,
+    /// Which hosts are up.
+    pub up: Vec<bool>,
     tasks: Vec<Task>,
-    up: Vec<bool>,
     started: u64,
     polls: u64,
     /// Whether hosts tick by themselves.
@@ -138,9 +140,10 @@ impl Driver {
         if world.is_broken() {
             return;
         }
+        self.let_webhooks_be_told();
         checks::endings(self);
         // The next full list finds what the world still has, and what it began is over some time after.
-        self.until(world.now() + FULL_LIST_MS);
+        self.until(world.now() + SWEPT_MS);
         self.idle_ticks(2);
         self.until(world.now() + 30_000);
         checks::nothing_left(&world);
@@ -148,6 +151,17 @@ impl Driver {
         world.counted.replace(Some(Vec::new()));
         self.idle_ticks(2);
         checks::quiet(&world, 2);
+    }
+
+    /// A tick whenever an attempt is due, until none is.
+    fn let_webhooks_be_told(&mut self) {
+        for _ in 0..MOST_ATTEMPTS {
+            let Some(due) = checks::delivery_due(&self.world) else {
+                return;
+            };
+            self.until(due.max(self.world.now()) + 1);
+            self.idle_ticks(1);
+        }
     }
 
     fn idle_ticks(&mut self, count: usize) {
@@ -205,7 +219,8 @@ impl Driver {
         true
     }
 
-    fn spawn(&mut self, instance: Rc<Instance>, future: impl Future<Output = ()> + 'static) {
+    /// Begins what an instance does.
+    pub fn spawn(&mut self, instance: Rc<Instance>, future: impl Future<Output = ()> + 'static) {
         let polls_left = {
             let crash = self.world.faults.borrow().crash;
             let mut chance = self.world.chance.borrow_mut();
@@ -222,7 +237,8 @@ impl Driver {
         });
     }
 
-    fn instance(&mut self, what: &str, host: usize) -> Rc<Instance> {
+    /// A new instance on that host.
+    pub fn instance(&mut self, what: &str, host: usize) -> Rc<Instance> {
         self.started += 1;
         Instance::new(format!("h{host}.{what}{}", self.started), host)
     }
@@ -234,7 +250,9 @@ impl Driver {
         }
         match action {
             Action::Submit(number, host) => self.submit(number, host),
+            Action::Batch(host) => self.submit_batch(host),
             Action::Cancel(number, host) => self.cancel(number, host),
+            Action::Forget(number, host) => self.forget(number, host),
             Action::Cron(host) if self.cron => {
                 if self.up[host] {
                     self.tick(host, self.plan.period_ms - TICK_MARGIN_MS);
@@ -265,148 +283,22 @@ impl Driver {
             }
             Action::Compact => world.compact(),
             Action::DeletePod => {
-                self.harm("pods", "its pod was deleted", "Background");
+                self.delete_one("pods", "Background");
             }
             Action::DeleteJob => {
-                let policy = world
-                    .chance
-                    .borrow_mut()
-                    .pick(&["Background", "Foreground"]);
-                self.harm("jobs", "its Job was deleted", policy);
+                let policies = ["Background", "Foreground"];
+                let policy = world.chance.borrow_mut().pick(&policies);
+                self.delete_one("jobs", policy);
             }
+            Action::Evict => self.disturb(Disturbance::Evicted),
+            Action::LoseNode => self.disturb(Disturbance::NodeLost),
+            Action::Orphan(ours) => self.leave_orphan(ours),
             Action::ReplaceJob => self.replace_job(),
             Action::Quiet => {
                 self.up.fill(true);
                 world.heal();
                 world.settle();
             }
-        }
-    }
-
-    /// The instance that answers a POST: stores it, answers, goes on with the Job.
-    fn submit(&mut self, number: usize, host: usize) {
-        if !self.up[host] {
-            return;
-        }
-        let instance = self.instance("post", host);
-        let app = app(&self.world, &instance, self.plan.max_running);
-        let planned = &self.plan.submissions[number];
-        let (submission, key) = (planned.submission.clone(), planned.key.clone());
-        let (world, accepted, name) = (
-            self.world.clone(),
-            self.accepted.clone(),
-            instance.name.clone(),
-        );
-        self.spawn(instance, async move {
-            let answer = app.submit(&submission, key.as_deref()).await;
-            let (id, new) = match &answer {
-                Ok(Submitted::New(execution)) => (execution.id, Some(execution)),
-                Ok(Submitted::Replayed(execution)) => (execution.id, None),
-                Ok(Submitted::Conflict(id)) => {
-                    world.broken(format!("I6: {id} is said to be another request"));
-                    return;
-                }
-                Err(error) => {
-                    world.note(&format!("{name} answers 503: {}", error.chain()));
-                    return;
-                }
-            };
-            world.note(&format!(
-                "{name} answers {id} to submission {number}, new {}",
-                new.is_some()
-            ));
-            accepted
-                .borrow_mut()
-                .entry(number)
-                .or_default()
-                .push(id.to_string());
-            if let Some(execution) = new {
-                app.dispatch_submitted(execution, &submission).await;
-            }
-        });
-    }
-
-    /// The instance that answers a cancel: notes it, answers, carries it out.
-    fn cancel(&mut self, number: usize, host: usize) {
-        let id = self
-            .accepted
-            .borrow()
-            .get(&number)
-            .and_then(|ids| ids.last().cloned());
-        let Some(id) = id.filter(|_| self.up[host]) else {
-            return;
-        };
-        self.world.canceled.borrow_mut().insert(id.clone());
-        let instance = self.instance("cancel", host);
-        let app = app(&self.world, &instance, self.plan.max_running);
-        let (world, name) = (self.world.clone(), instance.name.clone());
-        self.spawn(instance, async move {
-            let id = id.parse().expect("an id");
-            match app.cancel(id).await {
-                Ok(Canceled::Accepted { to_carry_out, .. }) => {
-                    world.note(&format!("{name} accepts the cancel of {id}"));
-                    if to_carry_out {
-                        app.carry_out_cancel(id).await;
-                    }
-                }
-                Ok(other) => world.note(&format!("{name} answers {other:?}")),
-                Err(error) => world.note(&format!("{name} answers 503: {}", error.chain())),
-            }
-        });
-    }
-
-    fn tick(&mut self, host: usize, budget_ms: i64) {
-        let instance = self.instance("tick", host);
-        let app = app(&self.world, &instance, self.plan.max_running);
-        let budget = Duration::from_millis(budget_ms.unsigned_abs());
-        let (world, name) = (self.world.clone(), instance.name.clone());
-        self.spawn(instance, async move {
-            let answer = app.scheduled_tick(budget).await;
-            match answer {
-                Ok(report) => world.note(&format!("{name} ends: {report:?}")),
-                Err(error) => world.note(&format!("{name} fails: {}", error.chain())),
-            }
-        });
-    }
-
-    /// One of ours, at the moment.
-    fn victim(&self, kind: &str) -> Option<Value> {
-        let ours = self.world.list(kind);
-        if ours.is_empty() {
-            return None;
-        }
-        let at = self.world.chance.borrow_mut().below(ours.len());
-        ours.into_iter().nth(at)
-    }
-
-    fn harm(&self, kind: &str, what: &'static str, policy: &str) -> Option<Value> {
-        let victim = self.victim(kind)?;
-        let name = victim["metadata"]["name"].as_str()?.to_owned();
-        let job = match kind {
-            "pods" => name.rsplit_once('-')?.0.to_owned(),
-            _ => name.clone(),
-        };
-        let short = crate::rows::short(&job);
-        self.world
-            .note(&format!("  {short}: {what}, {}", victim["status"]));
-        self.world.harmed.borrow_mut().insert(job, what);
-        let options = json!({"propagationPolicy": policy});
-        let target = format!("{}/{name}", collection(kind));
-        self.world.ask("DELETE", &target, &options);
-        Some(victim)
-    }
-
-    /// A stranger's Job takes the name of one of ours. It ends well at once, as ours may not have.
-    fn replace_job(&self) {
-        let Some(victim) = self.harm("jobs", "its Job was replaced", "Background") else {
-            return;
-        };
-        let job = json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": victim["metadata"]["name"]},
-            "spec": {"template": {"spec": {"restartPolicy": "Never",
-                "containers": [{"name": "script", "image": "alpine:3"}]}}}});
-        let (_, made) = self.world.ask("POST", &collection("jobs"), &job);
-        if let Some(uid) = made["metadata"]["uid"].as_str() {
-            self.world.strangers.borrow_mut().push(uid.to_owned());
         }
     }
 }

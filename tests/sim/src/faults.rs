@@ -34,6 +34,14 @@ pub struct Faults {
     pub sql_slow: u32,
     /// An instance dies at some await.
     pub crash: u32,
+    /// The receiver of webhooks is not reached.
+    pub receiver_refuses: u32,
+    /// It takes the message, and its answer never comes.
+    pub receiver_hangs: u32,
+    /// It answers 500.
+    pub receiver_fails: u32,
+    /// It answers 410.
+    pub receiver_gone: u32,
     /// Whether requests and statements take times that vary at all.
     pub jitter: bool,
 }
@@ -62,6 +70,10 @@ impl Faults {
             sql_lost: rate([5, 20, 100]),
             sql_slow: rate([5, 20, 50]),
             crash: rate([100, 300, 700]),
+            receiver_refuses: rate([50, 200, 500]),
+            receiver_hangs: rate([50, 200, 500]),
+            receiver_fails: rate([50, 200, 500]),
+            receiver_gone: rate([20, 50, 100]),
             jitter: true,
         }
     }

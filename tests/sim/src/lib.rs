@@ -4,16 +4,19 @@
 //! [`run`] plays the history of a seed and answers what broke. What must hold is in `checks`, what can go wrong
 //! in `faults` and `plan`, and what the checks must notice when it is broken on purpose in [`Mutant`].
 
+mod callers;
 mod chance;
 mod checks;
 mod database;
 mod driver;
 mod faults;
+mod harm;
 mod history;
 mod ledger;
 mod mutant;
 mod plan;
 mod platform;
+mod receiver;
 mod rows;
 mod wire;
 mod world;

@@ -1,7 +1,25 @@
-//! Mistakes made on purpose, by altering what leaves the use cases: each must be caught.
+//! Mistakes made on purpose, by altering what leaves the use cases: each must be caught, and each invariant must
+//! catch one.
+//!
+//! | invariant | mistakes that it catches |
+//! |---|---|
+//! | I1: ends within its bound, and is kept until then | [`NoRecovery`](Mutant::NoRecovery), [`VersionKeptAfterFailure`](Mutant::VersionKeptAfterFailure), [`ForgottenEarly`](Mutant::ForgottenEarly) |
+//! | I2: at most one start | [`AgainAsFirst`](Mutant::AgainAsFirst) |
+//! | I3: only forward, and what is finished stays | [`NoCompareAndSet`](Mutant::NoCompareAndSet) |
+//! | I4: the outcome is the script's own end | [`GuessedSuccess`](Mutant::GuessedSuccess) |
+//! | I5: the log is exact or flagged | [`LogCut`](Mutant::LogCut), [`DeletedBeforeLogRead`](Mutant::DeletedBeforeLogRead) |
+//! | I6: same key, same id | [`KeyDropped`](Mutant::KeyDropped) |
+//! | I7: nothing of ours is left, nothing of others touched | [`OrphanedPods`](Mutant::OrphanedPods), [`NoUidPrecondition`](Mutant::NoUidPrecondition), [`DatabaseIgnored`](Mutant::DatabaseIgnored) |
+//! | I8: quiet means quiet | [`VersionDropped`](Mutant::VersionDropped) |
+//! | I9: only the lease's holder looks for work | [`LostLeaseIgnored`](Mutant::LostLeaseIgnored) |
+//! | I10: every webhook is told, as the record has it | [`WebhookUnsent`](Mutant::WebhookUnsent) |
+//!
+//! A new one is a variant, an entry of [`Mutant::ALL`], the place where it alters something, and its row here.
 
 use std::fmt;
 use std::str::FromStr;
+
+use store::{Statement, Value};
 
 /// One mistake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,11 +38,27 @@ pub enum Mutant {
     AgainAsFirst,
     /// The resourceVersion is stored though what it stands for is not carried out yet, or failed.
     VersionKeptAfterFailure,
+    /// Nobody takes up a creation whose instance died.
+    NoRecovery,
+    /// Records are forgotten as soon as they are finished.
+    ForgottenEarly,
+    /// A script that fails is said to have ended well.
+    GuessedSuccess,
+    /// The last byte of a log's head is not stored, and nothing says so.
+    LogCut,
+    /// Idempotency keys are not stored.
+    KeyDropped,
+    /// Whose Job it is does not matter to the sweeper.
+    DatabaseIgnored,
+    /// No resourceVersion is stored, so that each tick begins with a full list.
+    VersionDropped,
+    /// Webhooks count as delivered and are not sent.
+    WebhookUnsent,
 }
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 15] = [
         Self::NoCompareAndSet,
         Self::NoUidPrecondition,
         Self::OrphanedPods,
@@ -32,7 +66,65 @@ impl Mutant {
         Self::DeletedBeforeLogRead,
         Self::AgainAsFirst,
         Self::VersionKeptAfterFailure,
+        Self::NoRecovery,
+        Self::ForgottenEarly,
+        Self::GuessedSuccess,
+        Self::LogCut,
+        Self::KeyDropped,
+        Self::DatabaseIgnored,
+        Self::VersionDropped,
+        Self::WebhookUnsent,
     ];
+
+    /// Makes the mistake where it is one of a statement.
+    pub fn alter(self, statement: &mut Statement) {
+        let sql = &statement.sql;
+        match self {
+            Self::NoCompareAndSet => {
+                let altered = sql
+                    .replace(" AND generation = ", " AND 0 <= ")
+                    .replace("executions.generation = ", "0 <= ")
+                    .replace(" AND status <> 'FINISHED' RETURNING", " RETURNING");
+                statement.sql = altered.into();
+            }
+            Self::NoRecovery => {
+                let never = " AND claim_until < 0 AND 0 <= ";
+                statement.sql = sql.replace(" AND claim_until <= ", never).into();
+            }
+            Self::ForgottenEarly if sql.contains("ttl_seconds * 1000000 <= ") => {
+                statement.params[0] = Value::Integer(i64::MAX);
+            }
+            Self::GuessedSuccess if statement.params.contains(&"NonZeroExit".into()) => {
+                for value in &mut statement.params {
+                    match value {
+                        Value::Text(text) if text == "FAILED" => *value = "SUCCEEDED".into(),
+                        Value::Text(text) if text == "NonZeroExit" => *value = "Completed".into(),
+                        _ => {}
+                    }
+                }
+            }
+            Self::LogCut if sql.starts_with("INSERT INTO logs") => {
+                if let Some(Value::Blob(head)) = statement.params.get_mut(1) {
+                    head.pop();
+                }
+            }
+            Self::KeyDropped if sql.starts_with("INSERT INTO executions") => {
+                let keys = |value: &&mut Value| matches!(value, Value::Text(text) if text.starts_with("key-"));
+                statement
+                    .params
+                    .iter_mut()
+                    .filter(keys)
+                    .for_each(|key| *key = Value::Null);
+            }
+            Self::VersionDropped
+                if sql.starts_with("INSERT INTO state")
+                    && statement.params[0] == "podsResourceVersion".into() =>
+            {
+                statement.params[1] = "".into();
+            }
+            _ => {}
+        }
+    }
 }
 
 impl fmt::Display for Mutant {

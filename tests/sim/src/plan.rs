@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use domain::{Resources, Retry, Submission, Timeouts};
+use domain::{Resources, Retry, Submission, Timeouts, Webhook};
 use serde_json::{Value, json};
 
 use crate::chance::Chance;
@@ -20,6 +20,12 @@ const FAULTS_MS: [i64; 2] = [12_000, 45_000];
 /// How far a host's clock is wrong at most, in milliseconds. Claims and leases are made for clocks that agree within
 /// a few seconds.
 const SKEW_MS: i64 = 3_000;
+
+/// The most executions of a batch.
+const MAX_BATCH: usize = 4;
+
+/// A record that is kept so long after its end is forgotten within its history.
+const SHORT_TTL_SECONDS: u32 = 20;
 
 /// Longer than what is inlined: such a script goes into a ConfigMap.
 const LARGE_SCRIPT_BYTES: usize = 70_000;
@@ -59,8 +65,12 @@ impl Script {
 pub enum Action {
     /// The submission of that number is sent to a host; the same one again where it has an idempotency key.
     Submit(usize, usize),
+    /// The batch is sent to a host.
+    Batch(usize),
     /// The caller of that submission cancels it, by a host.
     Cancel(usize, usize),
+    /// The caller of that submission has its record deleted, by a host.
+    Forget(usize, usize),
     /// A host's cron fires.
     Cron(usize),
     /// A host dies with all it does.
@@ -83,6 +93,12 @@ pub enum Action {
     DeleteJob,
     /// Somebody deletes a Job of ours, and makes another of the same name.
     ReplaceJob,
+    /// A pod of ours is evicted.
+    Evict,
+    /// The node of a pod of ours gets lost.
+    LoseNode,
+    /// Somebody has left a Job of a record that is not there: of this database, or of another's.
+    Orphan(bool),
     /// Nothing goes wrong any more.
     Quiet,
 }
@@ -107,6 +123,10 @@ pub struct Plan {
     pub period_ms: i64,
     /// The submissions.
     pub submissions: Vec<Planned>,
+    /// From that submission on they are one batch.
+    pub batch_from: usize,
+    /// The batch's idempotency key.
+    pub batch_key: Option<&'static str>,
     /// What happens when.
     pub actions: Vec<(i64, Action)>,
     /// When faults end.
@@ -120,22 +140,32 @@ impl Plan {
         let quiet_at = chance.between(FAULTS_MS[0], FAULTS_MS[1]);
         let count = 1 + chance.below(MAX_SUBMISSIONS);
         let submissions: Vec<Planned> = (0..count).map(|n| planned(chance, n)).collect();
+        let batch_from = if chance.per_mille(250) {
+            count - (1 + chance.below(MAX_BATCH.min(count)))
+        } else {
+            count
+        };
+        let batch_key = chance.per_mille(600).then_some("key-of-batch");
         let mut actions = Vec::new();
-        for (number, planned) in submissions.iter().enumerate() {
-            let tries = if planned.key.is_some() {
-                1 + chance.below(3)
-            } else {
-                1
-            };
-            for _ in 0..tries {
+        submit(
+            chance,
+            hosts,
+            quiet_at,
+            &submissions[..batch_from],
+            &mut actions,
+        );
+        if batch_from < count {
+            for _ in 0..tries(chance, batch_key.is_some()) {
                 let at = chance.between(0, quiet_at * 2 / 3);
-                actions.push((at, Action::Submit(number, chance.below(hosts))));
+                actions.push((at, Action::Batch(chance.below(hosts))));
             }
         }
-        if chance.per_mille(300) {
-            for _ in 0..1 + chance.below(4) {
-                let cancel = Action::Cancel(chance.below(count), chance.below(hosts));
-                actions.push((chance.between(0, quiet_at - 1), cancel));
+        for wish in [Action::Cancel, Action::Forget] {
+            if chance.per_mille(300) {
+                for _ in 0..1 + chance.below(4) {
+                    let wish = wish(chance.below(count), chance.below(hosts));
+                    actions.push((chance.between(0, quiet_at - 1), wish));
+                }
             }
         }
         let period_ms = chance.pick(&[2_000, 5_000, 10_000]);
@@ -149,15 +179,37 @@ impl Plan {
             max_running: chance.pick(&[1, 2, 3, 100, 100]),
             period_ms,
             submissions,
+            batch_from,
+            batch_key,
             actions,
             quiet_at,
         }
     }
 }
 
+/// How often something is sent: what has no idempotency key is sent once.
+fn tries(chance: &mut Chance, has_key: bool) -> usize {
+    if has_key { 1 + chance.below(3) } else { 1 }
+}
+
+fn submit(
+    chance: &mut Chance,
+    hosts: usize,
+    quiet_at: i64,
+    submissions: &[Planned],
+    actions: &mut Vec<(i64, Action)>,
+) {
+    for (number, planned) in submissions.iter().enumerate() {
+        for _ in 0..tries(chance, planned.key.is_some()) {
+            let at = chance.between(0, quiet_at * 2 / 3);
+            actions.push((at, Action::Submit(number, chance.below(hosts))));
+        }
+    }
+}
+
 /// What the environment does while faults go on. Each seed has some of it.
 fn environment(chance: &mut Chance, hosts: usize, until: i64, actions: &mut Vec<(i64, Action)>) {
-    for kind in 0..9 {
+    for kind in 0..12 {
         if !chance.per_mille(250) {
             continue;
         }
@@ -179,6 +231,9 @@ fn environment(chance: &mut Chance, hosts: usize, until: i64, actions: &mut Vec<
                 5 => actions.push((at, Action::DeletePod)),
                 6 => actions.push((at, Action::DeleteJob)),
                 7 => actions.push((at, Action::StealLease)),
+                8 => actions.push((at, Action::Evict)),
+                9 => actions.push((at, Action::LoseNode)),
+                10 => actions.push((at, Action::Orphan(silent))),
                 _ => actions.push((at, Action::ReplaceJob)),
             }
         }
@@ -223,11 +278,15 @@ fn planned(chance: &mut Chance, number: usize) -> Planned {
             grace_seconds: chance.pick(&[0, 1, 5]),
         },
         retry: Retry::default(),
-        labels: BTreeMap::new(),
+        // By this the checks know it again.
+        labels: BTreeMap::from([("number".to_owned(), number.to_string())]),
         priority: i32::from(chance.pick(&[0_i8, 0, 0, -5, 100])),
-        // Longer than any history: every record is looked at in the end.
-        ttl_seconds: 7 * 86_400,
-        webhook: None,
+        // The shorter one ends within a history.
+        ttl_seconds: chance.pick(&[SHORT_TTL_SECONDS, 7 * 86_400, 7 * 86_400, 7 * 86_400]),
+        webhook: chance.per_mille(350).then(|| Webhook {
+            url: format!("https://receiver.example/{number}"),
+            secret_ref: "default".to_owned(),
+        }),
         digest: format!("{:064x}", number + 1),
     };
     Planned {

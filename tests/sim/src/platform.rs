@@ -13,6 +13,9 @@ use crate::database::Database;
 use crate::wire::Wire;
 use crate::world::{NAMESPACE, World};
 
+/// What signs: 24 bytes, in base64.
+const WEBHOOK_SECRETS: &str = r#"{"default":"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"}"#;
+
 /// A component's instance: one request or one tick.
 #[derive(Default)]
 pub struct Instance {
@@ -58,11 +61,10 @@ pub fn app(world: &Rc<World>, instance: &Rc<Instance>, max_running: u32) -> App<
         let text = match name {
             "kube_url" => "http://cluster:8001".to_owned(),
             "kube_namespace" => NAMESPACE.to_owned(),
-            "kube_token"
-            | "tick_token"
-            | "webhook_secrets"
-            | "webhook_allowed_hosts"
-            | "webhook_pauses" => String::new(),
+            "kube_token" | "tick_token" | "webhook_allowed_hosts" | "webhook_pauses" => {
+                String::new()
+            }
+            "webhook_secrets" => WEBHOOK_SECRETS.to_owned(),
             "default_image" => "alpine:3".to_owned(),
             "allowed_images" => "*".to_owned(),
             "max_cpu" => "4".to_owned(),

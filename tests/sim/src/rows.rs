@@ -13,8 +13,23 @@ pub struct Row {
     pub status: String,
     /// When it was seen finished, in milliseconds of the true time.
     pub finished_seen: Option<i64>,
+    /// When it was seen gone, in milliseconds of the true time.
+    pub gone_seen: Option<i64>,
     /// Everything that a status write may change, in one text.
     content: String,
+}
+
+/// What a look has shown.
+#[derive(Default)]
+pub struct News {
+    /// What is new, one line each.
+    pub lines: Vec<String>,
+    /// What must not be.
+    pub broken: Vec<String>,
+    /// The ids of those that are finished now.
+    pub finished: Vec<String>,
+    /// The ids of those that are gone now.
+    pub gone: Vec<String>,
 }
 
 /// All of them, by id.
@@ -38,10 +53,27 @@ fn rank(status: &str) -> usize {
         .unwrap_or(usize::MAX)
 }
 
+impl Row {
+    /// What is wrong with that for what comes next.
+    fn wrong_next(&self, generation: i64, status: &str) -> Option<&'static str> {
+        if self.gone_seen.is_some() {
+            Some("what was gone is there again")
+        } else if self.status == "FINISHED" {
+            Some("what is finished changed")
+        } else if generation != self.generation + 1 {
+            Some("it was changed without the next generation")
+        } else if rank(status) < rank(&self.status) {
+            Some("its status went back")
+        } else {
+            None
+        }
+    }
+}
+
 impl Rows {
-    /// Looks at all records; answers what is new, one line each, and what must not be.
-    pub fn look(&mut self, sqlite: &Sqlite, now: i64) -> (Vec<String>, Vec<String>) {
-        let (mut news, mut broken) = (Vec::new(), Vec::new());
+    /// Looks at all records.
+    pub fn look(&mut self, sqlite: &Sqlite, now: i64) -> News {
+        let mut news = News::default();
         let mut read = sqlite.connection().prepare_cached(READ).expect("a schema");
         let rows = read.query_map([], |row| {
             Ok((
@@ -55,54 +87,55 @@ impl Rows {
             .expect("the records are read")
             .map(|row| row.expect("a record"))
             .collect();
-        let gone = self
-            .seen
-            .iter()
-            .filter(|(id, _)| !rows.iter().any(|row| row.0 == **id));
-        for (id, row) in gone {
+        for (id, row) in &mut self.seen {
+            // Both are in the order of ids.
+            let is_there = rows.binary_search_by(|other| other.0.cmp(id)).is_ok();
+            if is_there || row.gone_seen.is_some() {
+                continue;
+            }
+            row.gone_seen = Some(now);
+            news.lines.push(format!("{} is gone", short(id)));
+            news.gone.push(id.clone());
             if row.status != "FINISHED" {
-                broken.push(format!("I1: {id} is gone, and was {}", row.status));
+                let was = &row.status;
+                news.broken.push(format!("I1: {id} is gone, and was {was}"));
             }
         }
         for (id, generation, status, content) in rows {
             let before = self.seen.get(&id);
             if before.is_some_and(|b| {
-                b.generation == generation && b.status == status && b.content == content
+                b.gone_seen.is_none()
+                    && b.generation == generation
+                    && b.status == status
+                    && b.content == content
             }) {
                 continue;
             }
-            news.push(format!(
-                "{} gen {generation} {status} {content}",
-                short(&id)
-            ));
-            if let Some(before) = before {
-                let wrong = if before.status == "FINISHED" {
-                    Some("what is finished changed")
-                } else if generation != before.generation + 1 {
-                    Some("it was changed without the next generation")
-                } else if rank(&status) < rank(&before.status) {
-                    Some("its status went back")
-                } else {
-                    None
-                };
-                if let Some(wrong) = wrong {
-                    let was = format!("{} {}", before.status, before.content);
-                    broken.push(format!(
-                        "I3: {wrong}: {id} generation {} {was} -> {generation} {status} {content}",
-                        before.generation
-                    ));
-                }
+            let line = format!("{} gen {generation} {status} {content}", short(&id));
+            if let Some(before) = before
+                && let Some(wrong) = before.wrong_next(generation, &status)
+            {
+                let was = format!("{} {}", before.status, before.content);
+                news.broken.push(format!(
+                    "I3: {wrong}: {id} generation {} {was} -> {line}",
+                    before.generation
+                ));
             }
-            let finished_seen = (status == "FINISHED").then_some(now);
+            news.lines.push(line);
+            let is_finished = status == "FINISHED";
+            if is_finished {
+                news.finished.push(id.clone());
+            }
             let row = Row {
                 generation,
                 status,
-                finished_seen,
+                finished_seen: is_finished.then_some(now),
+                gone_seen: None,
                 content,
             };
             self.seen.insert(id, row);
         }
-        (news, broken)
+        news
     }
 
     /// As last seen.

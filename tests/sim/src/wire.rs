@@ -14,6 +14,7 @@ use serde_json::Value;
 use crate::faults::refusal;
 use crate::mutant::Mutant;
 use crate::platform::Instance;
+use crate::receiver::receive;
 use crate::world::{Event, World, collection};
 
 /// A request is carried out within so many milliseconds of being sent, or never. Executor's claim on a creation
@@ -80,6 +81,10 @@ impl Transport for Wire {
         timeouts: Timeouts,
     ) -> Result<http::Response<WireBody>, TransportError> {
         let world = &self.world;
+        if request.uri().host() != Some("cluster") {
+            let status = receive(world, &self.instance.name, request).await?;
+            return Ok(self.response(status, Source::Bytes(None)));
+        }
         let what = describe(&request);
         let request = self.translated(&what, request);
         if let Some(counted) = world.counted.borrow_mut().as_mut() {
@@ -107,18 +112,22 @@ impl Transport for Wire {
             localcluster::Body::Watch(cursor) => Source::Watch(cursor),
             localcluster::Body::Log(cursor) => Source::Log(cursor),
         };
-        let response = http::Response::builder().status(answer.status);
-        let body = WireBody {
-            world: world.clone(),
-            instance: self.instance.clone(),
-            source,
-            parked_until: 0,
-        };
-        Ok(response.body(body).expect("a status code"))
+        Ok(self.response(answer.status, source))
     }
 }
 
 impl Wire {
+    fn response(&self, status: u16, source: Source) -> http::Response<WireBody> {
+        let response = http::Response::builder().status(status);
+        let body = WireBody {
+            world: self.world.clone(),
+            instance: self.instance.clone(),
+            source,
+            parked_until: 0,
+        };
+        response.body(body).expect("a status code")
+    }
+
     fn fate(&self, what: &str) -> Fate {
         let world = &self.world;
         let away = world.api_away.get();
@@ -330,7 +339,10 @@ fn carry_out(world: &World, message: &Message) -> localcluster::Response {
             .unwrap_or_default()
             .to_owned()
     });
-    let answer = world.handle(&message.request);
+    let mut answer = world.handle(&message.request);
+    if world.mutant == Some(Mutant::DatabaseIgnored) && message.what == "LIST jobs" {
+        take_for_ours(world, &mut answer);
+    }
     if let Some(uid) = uid
         && answer.status < 300
         && world.strangers.borrow().contains(&uid)
@@ -338,6 +350,18 @@ fn carry_out(world: &World, message: &Message) -> localcluster::Response {
         world.broken(format!("I7: {} deleted the Job of a stranger", message.who));
     }
     answer
+}
+
+/// Makes every Job say that it belongs to this database.
+fn take_for_ours(world: &World, answer: &mut localcluster::Response) {
+    if let localcluster::Body::Bytes(bytes) = &mut answer.body
+        && let Some(ours) = world.state("database")
+    {
+        let text = String::from_utf8_lossy(bytes);
+        *bytes = text
+            .replace("\"another\"", &format!("\"{ours}\""))
+            .into_bytes();
+    }
 }
 
 /// What a request is, in two words.

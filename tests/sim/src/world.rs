@@ -9,16 +9,18 @@ use std::task::{Context, Poll, Waker};
 
 use jiff::Timestamp;
 use localcluster::clock::ManualClock;
-use localcluster::{Cluster, ClusterConfig, Request};
+use localcluster::{Cluster, ClusterConfig, Disturbance, Request};
 use serde_json::Value;
 use store::testing::Sqlite;
 
 use crate::chance::Chance;
+use crate::checks::Final;
 use crate::faults::Faults;
 use crate::history::History;
 use crate::ledger::{Ledger, LedgerRunner};
 use crate::mutant::Mutant;
 use crate::plan::{Action, Script};
+use crate::receiver;
 use crate::rows::Rows;
 use crate::wire::Message;
 
@@ -48,6 +50,17 @@ pub struct Outage {
     pub silent: bool,
 }
 
+/// What others did to an execution's Job or pod; the later one leaves less to be sure of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Harm {
+    /// Its pod was evicted.
+    Evicted,
+    /// Its pod's node got lost.
+    NodeLost,
+    /// One of both was deleted, or the Job replaced.
+    Deleted,
+}
+
 /// One history's world. The true time counts in milliseconds from the start.
 pub struct World {
     /// The mistake that is made on purpose, if any.
@@ -70,8 +83,14 @@ pub struct World {
     pub rows: RefCell<Rows>,
     /// What each submission's script does, by the submission's digest.
     pub scripts: RefCell<BTreeMap<String, Script>>,
-    /// What strangers did, by the Job's name.
-    pub harmed: RefCell<BTreeMap<String, &'static str>>,
+    /// What others did, by the Job's name.
+    pub harmed: RefCell<BTreeMap<String, Harm>>,
+    /// What each execution ended with, by its id, as it was stored then.
+    pub finals: RefCell<BTreeMap<String, Final>>,
+    /// What the receiver of webhooks was told.
+    pub told: RefCell<Vec<receiver::Message>>,
+    /// The ids of executions whose callers wanted their records deleted.
+    pub forgettable: RefCell<BTreeSet<String>>,
     /// The ids of executions whose callers wanted them canceled.
     pub canceled: RefCell<BTreeSet<String>>,
     /// The uids of Jobs that are none of ours.
@@ -115,6 +134,9 @@ impl World {
             rows: RefCell::default(),
             scripts: RefCell::default(),
             harmed: RefCell::default(),
+            finals: RefCell::default(),
+            told: RefCell::default(),
+            forgettable: RefCell::default(),
             canceled: RefCell::default(),
             strangers: RefCell::default(),
             quiet_since: Cell::default(),
@@ -289,6 +311,19 @@ impl World {
     pub fn compact(&self) {
         self.cluster.borrow_mut().compact();
         self.settle();
+    }
+
+    /// A node does that to a pod; answers whether it could be done.
+    pub fn disturb(&self, pod: &str, what: Disturbance) -> bool {
+        self.cluster.borrow_mut().disturb(NAMESPACE, pod, what)
+    }
+
+    /// A fact that is kept in the database.
+    pub fn state(&self, name: &str) -> Option<String> {
+        let read = "SELECT value FROM state WHERE name = ?1";
+        let connection = self.sqlite.connection();
+        let mut read = connection.prepare_cached(read).expect("a schema");
+        read.query_row([name], |row| row.get(0)).ok()
     }
 
     /// What a watch has to send now.
