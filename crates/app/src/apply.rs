@@ -1,6 +1,10 @@
 //! Writing what was seen: compare-and-set, log before delete, delete after the outcome is stored.
 
-use domain::{Execution, ExecutionId, Observation, Status, timeline, transition};
+use domain::{
+    About, Execution, ExecutionId, Observation, Relevance, Status, next_attempt, timeline,
+    transition,
+};
+use jiff::Timestamp;
 use kubernetes::{PodObservation, Propagation};
 use store::{Step, StoredLog, Written};
 
@@ -16,25 +20,51 @@ pub(crate) const CAS_ATTEMPTS: u32 = 8;
 pub(crate) enum Applied {
     /// It moved the execution to `Finished`.
     Finished,
+    /// It ended the attempt, and another one follows.
+    Retried,
     /// It changed something else.
     Changed,
     /// Nothing was new.
     Nothing,
-    /// It was finished before.
+    /// It was finished before, or at least the attempt was.
     Over,
     /// There is no such execution.
     Unknown,
 }
 
+impl Applied {
+    /// Whether it ended the attempt, so that its Job is to be deleted now.
+    pub(crate) const fn has_ended(self) -> bool {
+        matches!(self, Self::Finished | Self::Retried)
+    }
+}
+
+/// The attempt that a record is at: what is seen or decided by it is about no other.
+pub(crate) const fn about(execution: &Execution) -> About<'static> {
+    About {
+        attempt: execution.attempt,
+        job_uid: None,
+    }
+}
+
+/// The attempt that a pod belongs to, by its own words.
+pub(crate) fn about_pod(pod: &PodObservation) -> About<'_> {
+    About {
+        attempt: pod.attempt,
+        job_uid: pod.job_uid.as_deref(),
+    }
+}
+
 impl<P: Platform> App<P> {
-    /// Applies an observation and writes the result. A terminal one is written together with the log, and
-    /// only then the Job is deleted.
+    /// Applies an observation and writes the result, if the execution still is at the attempt that it is about. A terminal one
+    /// is written together with the log, and only then the Job is deleted.
     ///
     /// # Errors
     /// When the store or the API server fails on the way; the same observation can be applied again.
     pub(crate) async fn apply(
         &self,
         id: ExecutionId,
+        about: About<'_>,
         observation: &Observation,
         pod: Option<&PodObservation>,
     ) -> Result<Applied, Error> {
@@ -45,34 +75,64 @@ impl<P: Platform> App<P> {
             if current.status == Status::Finished {
                 return Ok(Applied::Over);
             }
+            match current.relevance(about) {
+                Relevance::Current => {}
+                Relevance::Past => return Ok(Applied::Over),
+                Relevance::Foreign => return Ok(Applied::Nothing),
+            }
             let now = self.runtime.now();
             let Some(next) = transition(&current, observation, now) else {
                 return Ok(Applied::Nothing);
             };
-            let told = timeline::steps(&current, observation, &next, now);
-            let step = Step::new(&next, &told);
-            let written = if next.status == Status::Finished {
+            let (written, applied) = if next.status == Status::Finished {
                 let mut log = self.log_at_the_end(&current, &next, pod).await?;
                 if current.log.is_some() {
                     // Its Job's deletion was decided before, and its log kept: there may be none left to read.
                     let kept = self.store.log(id).await?.unwrap_or_default();
                     log = better(kept, log);
                 }
-                self.store.finish(step, &log).await?
+                self.store_end(&current, observation, &next, &log, now)
+                    .await?
             } else {
-                self.store.update(step).await?
+                let told = timeline::steps(&current, observation, &next, now);
+                let written = self.store.update(Step::new(&next, &told)).await?;
+                (written, Applied::Changed)
             };
             match written {
-                Written::Updated if next.status == Status::Finished => {
-                    self.log_finished(&next);
-                    return Ok(Applied::Finished);
-                }
-                Written::Updated => return Ok(Applied::Changed),
+                Written::Updated => return Ok(applied),
                 Written::Stale => {}
                 Written::Missing => return Ok(Applied::Unknown),
             }
         }
         Err(Error::Contended)
+    }
+
+    /// Stores how the attempt `ended`: as the execution's end, or with the next attempt in its place.
+    pub(crate) async fn store_end(
+        &self,
+        current: &Execution,
+        observation: &Observation,
+        ended: &Execution,
+        log: &StoredLog,
+        now: Timestamp,
+    ) -> Result<(Written, Applied), Error> {
+        let (written, applied) = match next_attempt(current, ended, now) {
+            None => {
+                let told = timeline::steps(current, observation, ended, now);
+                let written = self.store.finish(Step::new(ended, &told), log).await?;
+                (written, Applied::Finished)
+            }
+            Some(next) => {
+                let told = timeline::steps_to_retry(current, observation, ended, &next, now);
+                let step = Step::new(&next, &told);
+                let written = self.store.retry(step, ended, log).await?;
+                (written, Applied::Retried)
+            }
+        };
+        if written == Written::Updated {
+            self.log_ended(ended, applied);
+        }
+        Ok((written, applied))
     }
 
     /// The log of an execution that ends now. One that never ran has an empty log, and that is all of it.
@@ -110,17 +170,23 @@ impl<P: Platform> App<P> {
     }
 
     pub(crate) fn log_finished(&self, execution: &Execution) {
+        self.log_ended(execution, Applied::Finished);
+    }
+
+    fn log_ended(&self, execution: &Execution, applied: Applied) {
         let reason = execution
             .ending
             .as_ref()
             .map_or("", |ending| ending.reason.as_str());
-        self.runtime.log(
-            "finished",
-            &[("execution", &execution.id), ("reason", &reason)],
-        );
+        let what = match applied {
+            Applied::Retried => "an attempt ended and is retried",
+            _ => "finished",
+        };
+        self.runtime
+            .log(what, &[("execution", &execution.id), ("reason", &reason)]);
     }
 
-    /// Deletes the Job of a finished execution, with its pod and its ConfigMaps. Gone already is fine.
+    /// Deletes the Job of an attempt that is over, with its pod and its ConfigMaps. Gone already is fine.
     ///
     /// Where its uid is not known, the Job of that name is asked whether it is this execution's: a
     /// stranger's is never deleted.
@@ -130,9 +196,10 @@ impl<P: Platform> App<P> {
     pub(crate) async fn delete_job(
         &self,
         execution_id: ExecutionId,
+        attempt: u32,
         uid: Option<&str>,
     ) -> Result<(), Error> {
-        let name = domain::execution::job_name(execution_id, 1);
+        let name = domain::execution::job_name(execution_id, attempt);
         let uid = match uid {
             Some(uid) => uid.to_owned(),
             None => match self.kubernetes.get_job(&name).await {

@@ -16,7 +16,7 @@ use jiff::{SignedDuration, Timestamp};
 use kubernetes::{PodObservation, Propagation};
 use store::{Step, StoredLog, Written};
 
-use crate::apply::{Applied, CAS_ATTEMPTS};
+use crate::apply::{Applied, CAS_ATTEMPTS, about};
 use crate::logs::{better, has_log};
 use crate::observe::{container_end, observation};
 use crate::submit::CLAIM;
@@ -128,8 +128,13 @@ impl<P: Platform> App<P> {
                         self.log_finished(&next);
                     }
                     return Ok(Canceled::Accepted {
+                        // In the pause before an attempt, the Job of the one before may be left.
+                        to_carry_out: if finished {
+                            next.attempt > 1
+                        } else {
+                            !too_late
+                        },
                         execution: next,
-                        to_carry_out: !finished && !too_late,
                     });
                 }
                 Written::Stale => {}
@@ -142,11 +147,26 @@ impl<P: Platform> App<P> {
     /// Works on a cancel that this instance has taken, for some seconds: after the answer went out. What is left then,
     /// and what goes wrong, is for the ticks.
     pub async fn carry_out_cancel(&self, id: ExecutionId) {
-        if let Err(error) = self.work_on_cancel(id, Timestamp::MAX).await {
+        let carried_out = async {
+            self.work_on_cancel(id, Timestamp::MAX).await?;
+            self.delete_earlier_job(id).await
+        };
+        if let Err(error) = carried_out.await {
             self.runtime.log(
                 "a cancel is left to a later tick",
                 &[("execution", &id), ("error", &error.chain())],
             );
+        }
+    }
+
+    /// What was canceled in the pause before an attempt has the Job of the one before deleted at its end; the full list
+    /// does so too, but later.
+    async fn delete_earlier_job(&self, id: ExecutionId) -> Result<(), Error> {
+        match self.store.get(id).await? {
+            Some(canceled) if canceled.attempt > 1 => {
+                self.delete_job(id, canceled.attempt - 1, None).await
+            }
+            _ => Ok(()),
         }
     }
 
@@ -171,8 +191,10 @@ impl<P: Platform> App<P> {
                     let message = format!(
                         "it is being ended, but the cluster cannot be asked just now: {why}"
                     );
-                    self.apply(id, &Observation::Canceling { message }, None)
-                        .await?;
+                    if let Some(current) = self.store.get(id).await? {
+                        let canceling = Observation::Canceling { message };
+                        self.apply(id, about(&current), &canceling, None).await?;
+                    }
                 }
                 let again = self.runtime.now() + AGAIN_AFTER_FAILURE;
                 self.store.release_stop(id, again).await?;
@@ -188,6 +210,10 @@ impl<P: Platform> App<P> {
             };
             if current.status == Status::Finished {
                 return Ok(true);
+            }
+            // Its attempt has ended, and nobody wants the next one ended.
+            if current.stop().is_none() {
+                return Ok(false);
             }
             if self.runtime.now() >= until {
                 return Ok(false);
@@ -216,29 +242,44 @@ impl<P: Platform> App<P> {
             // Another's Job of that name is not ours to delete, and keeps ours from ever being created.
             if job.spec_digest == asked.map(|submission| submission.digest) {
                 let uid = job.uid;
-                self.apply(current.id, &Observation::JobExists { uid }, None)
-                    .await?;
+                self.apply(
+                    current.id,
+                    about(current),
+                    &Observation::JobExists { uid },
+                    None,
+                )
+                .await?;
                 return Ok(());
             }
         }
         if current.stop() == Some(Stop::RunTimeout) {
             // It ran, so its Job was there.
             let message = "its Job was deleted by somebody before its end was seen".to_owned();
-            self.apply(current.id, &Observation::JobGone { message }, None)
-                .await?;
+            self.apply(
+                current.id,
+                about(current),
+                &Observation::JobGone { message },
+                None,
+            )
+            .await?;
             return Ok(());
         }
         let asked_at = current.stop_wanted_at().unwrap_or(current.created_at);
         if self.runtime.now() >= asked_at + LATE_CREATION {
             let stopped = Observation::Stopped { end: None };
             return self
-                .conclude_cancel(current.id, &stopped, &nothing_written())
+                .conclude_cancel(current, &stopped, &nothing_written())
                 .await;
         }
         let message = "it is being canceled; whether its Job was created will be known soon";
         let message = message.to_owned();
-        self.apply(current.id, &Observation::Canceling { message }, None)
-            .await?;
+        self.apply(
+            current.id,
+            about(current),
+            &Observation::Canceling { message },
+            None,
+        )
+        .await?;
         self.runtime.sleep(LAST_LOOK_INTERVAL).await;
         Ok(())
     }
@@ -247,8 +288,15 @@ impl<P: Platform> App<P> {
     async fn keep_log_and_stop(&self, current: &Execution, uid: &str) -> Result<(), Error> {
         let pod = self.pod_of(current, uid).await?;
         if let Some(seen) = pod.as_ref().and_then(observation) {
-            match self.apply(current.id, &seen, pod.as_ref()).await? {
-                Applied::Finished => return self.delete_job(current.id, Some(uid)).await,
+            match self
+                .apply(current.id, about(current), &seen, pod.as_ref())
+                .await?
+            {
+                Applied::Finished | Applied::Retried => {
+                    return self
+                        .delete_job(current.id, current.attempt, Some(uid))
+                        .await;
+                }
                 Applied::Changed => return Ok(()),
                 Applied::Nothing | Applied::Over | Applied::Unknown => {}
             }
@@ -311,7 +359,7 @@ impl<P: Platform> App<P> {
             Going::Over | Going::Later => Ok(()),
             Going::Unconfirmed(message) => {
                 let lost = Observation::StopUnconfirmed { message };
-                self.conclude_cancel(current.id, &lost, &kept).await
+                self.conclude_cancel(current, &lost, &kept).await
             }
             Going::Gone { end, never_ran, at } => {
                 let log = match followed {
@@ -323,7 +371,7 @@ impl<P: Platform> App<P> {
                     None if never_ran && kept.bytes == 0 => nothing_written(),
                     None => kept,
                 };
-                self.conclude_cancel(current.id, &Observation::Stopped { end }, &log)
+                self.conclude_cancel(current, &Observation::Stopped { end }, &log)
                     .await
             }
         }
@@ -366,7 +414,10 @@ impl<P: Platform> App<P> {
                 if let Some(terminated) = &pod.terminated {
                     ended_at.get_or_insert(self.runtime.now());
                     let end = Observation::Ended(container_end(terminated));
-                    if self.apply(current.id, &end, Some(&pod)).await? == Applied::Finished {
+                    let applied = self
+                        .apply(current.id, about(current), &end, Some(&pod))
+                        .await?;
+                    if applied.has_ended() {
                         return Ok(Going::Over);
                     }
                 }
@@ -392,8 +443,13 @@ impl<P: Platform> App<P> {
             }
             if now >= ends_by + SLOW_END {
                 let message = format!("it is being ended, but {message}");
-                self.apply(current.id, &Observation::Canceling { message }, None)
-                    .await?;
+                self.apply(
+                    current.id,
+                    about(current),
+                    &Observation::Canceling { message },
+                    None,
+                )
+                .await?;
             }
             self.runtime.sleep(interval).await;
             interval = (interval * 3 / 2).min(LAST_LOOK_INTERVAL);
@@ -427,29 +483,28 @@ impl<P: Platform> App<P> {
         Ok(ours.min_by_key(|pod| pod.terminated.is_some()))
     }
 
-    /// Stores the end of a cancel with the log that is kept of it.
+    /// Stores the end of a cancel with the log that is kept of it, if the execution still is at the attempt of that record.
     pub(crate) async fn conclude_cancel(
         &self,
-        id: ExecutionId,
+        of: &Execution,
         observation: &Observation,
         log: &StoredLog,
     ) -> Result<(), Error> {
         for _ in 0..CAS_ATTEMPTS {
-            let Some(current) = self.store.get(id).await? else {
+            let current = self.store.get(of.id).await?;
+            let Some(current) = current.filter(|now| now.attempt == of.attempt) else {
                 return Ok(());
             };
             let now = self.runtime.now();
             let Some(next) = transition(&current, observation, now) else {
                 return Ok(());
             };
-            let told = timeline::steps(&current, observation, &next, now);
-            match self.store.finish(Step::new(&next, &told), log).await? {
-                Written::Updated => {
-                    self.log_finished(&next);
-                    return Ok(());
-                }
+            let (written, _) = self
+                .store_end(&current, observation, &next, log, now)
+                .await?;
+            match written {
+                Written::Updated | Written::Missing => return Ok(()),
                 Written::Stale => {}
-                Written::Missing => return Ok(()),
             }
         }
         Err(Error::Contended)

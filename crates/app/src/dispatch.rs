@@ -14,7 +14,7 @@ use jiff::SignedDuration;
 use kubernetes::{Error as KubernetesError, RunSpec};
 use store::{Step, Written};
 
-use crate::apply::Applied;
+use crate::apply::{Applied, about};
 use crate::cancel::nothing_written;
 use crate::submit::CLAIM;
 use crate::{App, Error, Platform, Runtime};
@@ -81,6 +81,7 @@ impl<P: Platform> App<P> {
             Ok(uid) => self.created(execution, uid).await,
             Err(NotCreated::Foreign) => self.name_is_taken(execution).await,
             Err(NotCreated::Finished) => Ok(Created::Settled),
+            Err(NotCreated::TooEarly) => self.too_early(execution).await,
             Err(NotCreated::Here(error)) => Err(error),
             Err(NotCreated::Error(error)) => self.not_created(execution, &error).await,
             Err(NotCreated::NoJob(error)) => {
@@ -102,9 +103,15 @@ impl<P: Platform> App<P> {
     /// Stores the uid; a Job that came after the end is deleted again.
     async fn created(&self, execution: &Execution, uid: String) -> Result<Created, Error> {
         let exists = Observation::JobExists { uid: uid.clone() };
-        match self.apply(execution.id, &exists, None).await? {
-            Applied::Over | Applied::Unknown => self.delete_job(execution.id, Some(&uid)).await?,
-            Applied::Finished | Applied::Changed | Applied::Nothing => {}
+        let attempt = execution.attempt;
+        match self
+            .apply(execution.id, about(execution), &exists, None)
+            .await?
+        {
+            Applied::Over | Applied::Unknown => {
+                self.delete_job(execution.id, attempt, Some(&uid)).await?;
+            }
+            Applied::Finished | Applied::Retried | Applied::Changed | Applied::Nothing => {}
         }
         Ok(Created::Settled)
     }
@@ -116,6 +123,9 @@ impl<P: Platform> App<P> {
         submission: &Submission,
         attempt: Attempt,
     ) -> Result<String, NotCreated> {
+        if execution.attempt > 1 && self.earlier_still_runs(execution).await? {
+            return Err(NotCreated::TooEarly);
+        }
         let mut spec = run_spec(execution, submission);
         spec.database = self.database().await?.to_owned();
         let mut payload = kubernetes::payload(&spec);
@@ -139,14 +149,18 @@ impl<P: Platform> App<P> {
         };
         if suspended {
             match self.store.get(execution.id).await.map_err(Error::from)? {
-                Some(current) if current.status != Status::Finished => {
+                Some(current)
+                    if current.status != Status::Finished
+                        && current.attempt == execution.attempt =>
+                {
                     if current.cancel_requested_at.is_some() {
                         // It need not run any more; whoever cancels it deletes it.
                         return Ok(uid);
                     }
                 }
                 _ => {
-                    self.delete_job(execution.id, Some(&uid)).await?;
+                    self.delete_job(execution.id, execution.attempt, Some(&uid))
+                        .await?;
                     return Err(NotCreated::Finished);
                 }
             }
@@ -159,6 +173,20 @@ impl<P: Platform> App<P> {
             self.kubernetes.unsuspend_job(&execution.job_name()).await?;
         }
         Ok(uid)
+    }
+
+    /// Whether the script of the attempt before is known to run still; two never run at once. What is left of that
+    /// attempt's Job is deleted before, so that it comes to its end.
+    async fn earlier_still_runs(&self, execution: &Execution) -> Result<bool, Error> {
+        let (id, earlier) = (execution.id, execution.attempt - 1);
+        self.delete_job(id, earlier, None).await?;
+        let name = domain::execution::job_name(id, earlier);
+        let pods = self.kubernetes.pods_of_job(&name).await?;
+        Ok(pods.iter().any(|pod| {
+            pod.execution_id == Some(id.0)
+                && pod.running_since.is_some()
+                && pod.terminated.is_none()
+        }))
     }
 
     /// What the API server's answer means: a verdict, patience, or nothing at all.
@@ -196,6 +224,7 @@ impl<P: Platform> App<P> {
         let message = format!("the API server's answer was lost, it will be asked again: {text}");
         self.apply(
             execution.id,
+            about(execution),
             &Observation::Waiting(waiting(WaitingKind::ApiServer, &message)),
             None,
         )
@@ -215,11 +244,11 @@ impl<P: Platform> App<P> {
             return Ok(false);
         }
         let current = self.store.get(id).await?;
-        if current.is_none_or(|current| current.cancel_requested_at.is_none()) {
+        let Some(current) = current.filter(|current| current.cancel_requested_at.is_some()) else {
             return Ok(false);
-        }
+        };
         let stopped = Observation::Stopped { end: None };
-        self.conclude_cancel(id, &stopped, &nothing_written())
+        self.conclude_cancel(&current, &stopped, &nothing_written())
             .await?;
         Ok(true)
     }
@@ -232,11 +261,29 @@ impl<P: Platform> App<P> {
             reason: Reason::InvalidSpec,
             message: format!("a Job named {name} exists that is not this execution's"),
         };
-        if self.apply(execution.id, &refused, None).await? == Applied::Nothing {
+        if self
+            .apply(execution.id, about(execution), &refused, None)
+            .await?
+            == Applied::Nothing
+        {
             let message = "its Job was replaced by another of the same name".to_owned();
             let gone = Observation::JobGone { message };
-            self.apply(execution.id, &gone, None).await?;
+            self.apply(execution.id, about(execution), &gone, None)
+                .await?;
         }
+        Ok(Created::Settled)
+    }
+
+    /// Back to the queue, though the API server is as well as ever.
+    async fn too_early(&self, execution: &Execution) -> Result<Created, Error> {
+        let message = format!(
+            "attempt {} starts when the pod of attempt {} has ended",
+            execution.attempt,
+            execution.attempt - 1
+        );
+        let wait = RETRY_AFTER_REFUSAL;
+        self.postpone(execution, WaitingKind::Retry, &message, wait)
+            .await?;
         Ok(Created::Settled)
     }
 
@@ -248,6 +295,7 @@ impl<P: Platform> App<P> {
     ) -> Result<Created, Error> {
         self.apply(
             execution.id,
+            about(execution),
             &Observation::Refused { reason, message },
             None,
         )
@@ -269,7 +317,8 @@ impl<P: Platform> App<P> {
             message: message.to_owned(),
         });
         // Only the record as it was claimed may be put back: any other generation says that more is known.
-        let Some(current) = self.store.get(execution.id).await? else {
+        let current = self.store.get(execution.id).await?;
+        let Some(current) = current.filter(|now| now.attempt == execution.attempt) else {
             return Ok(Created::Settled);
         };
         if let Some(next) = domain::transition(&current, &observation, now) {
@@ -288,8 +337,10 @@ impl<P: Platform> App<P> {
 enum NotCreated {
     /// A Job of that name exists and is not ours.
     Foreign,
-    /// It finished while its Job was asked for again.
+    /// It, or its attempt, ended while its Job was asked for again.
     Finished,
+    /// The script of the attempt before still runs.
+    TooEarly,
     /// The API server said no to the Job, or nothing.
     NoJob(KubernetesError),
     /// The same to what else it needs.
@@ -334,6 +385,7 @@ pub(crate) fn run_spec(execution: &Execution, submission: &Submission) -> RunSpe
     let t = &execution.timeouts;
     RunSpec {
         id: execution.id.0,
+        attempt: execution.attempt,
         job_name: execution.job_name(),
         spec_digest: submission.digest.clone(),
         database: String::new(),

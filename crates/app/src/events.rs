@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use domain::{Execution, ExecutionId, Status};
+use domain::{ExecutionId, Status};
 use store::{Event, MAX_EVENTS};
 
-use crate::{App, Error, Platform, Runtime};
+use crate::{App, Error, Platform, Runtime, View};
 
 /// How many lines are read at once: all that there can be, but for a few essential ones, which the next reading has.
 const EVENTS_PAGE: u32 = MAX_EVENTS;
@@ -28,7 +28,7 @@ pub enum TimelineNews {
     /// New lines, in their order.
     Lines(Vec<Event>),
     /// It is finished, and every line was given.
-    End(Box<Execution>),
+    End(Box<View>),
 }
 
 impl TimelineFollower {
@@ -63,7 +63,8 @@ impl TimelineFollower {
             }
             if execution.status == Status::Finished {
                 self.ended = true;
-                return Ok(Some(TimelineNews::End(Box::new(execution))));
+                let view = app.view(execution).await?;
+                return Ok(Some(TimelineNews::End(Box::new(view))));
             }
             app.runtime.sleep(FOLLOW_INTERVAL).await;
         }

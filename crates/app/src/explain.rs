@@ -1,11 +1,11 @@
 //! Why an execution does not start: what only Kubernetes events tell, for the record and its timeline.
 
-use domain::{Entry, Execution, Observation, Reason, Waiting, WaitingKind};
+use domain::{Entry, Execution, Observation, Reason, Waiting, WaitingKind, timeline};
 use jiff::{SignedDuration, Timestamp};
 use kubernetes::{EventObservation, PodObservation};
 use store::{Event, MAX_EVENTS};
 
-use crate::apply::Applied;
+use crate::apply::{Applied, about};
 use crate::observe::{STARTING, observation};
 use crate::{App, Error, Platform, Runtime};
 
@@ -59,7 +59,7 @@ impl<P: Platform> App<P> {
         } else {
             Observation::Waiting(why)
         };
-        self.apply(execution.id, &seen, pod).await
+        self.apply(execution.id, about(execution), &seen, pod).await
     }
 }
 
@@ -72,11 +72,12 @@ fn in_order(events: &[EventObservation]) -> Vec<&EventObservation> {
 fn entry(event: &EventObservation, execution: &Execution, now: Timestamp) -> Entry {
     // The cluster's clock may be behind ours, and nothing came before the acceptance.
     let at = event.first_seen.unwrap_or(now).max(execution.created_at);
+    let message = timeline::of_attempt(execution, event.message.clone());
     Entry {
         last_at: event.last_seen.unwrap_or(now).max(at),
         count: event.count,
         counted_by_cluster: true,
-        ..Entry::once(at, &event.reason, &event.source, event.message.as_str())
+        ..Entry::once(at, &event.reason, &event.source, message)
     }
 }
 

@@ -10,7 +10,7 @@ use kubernetes::{LogStream, PodObservation, Transport};
 
 use crate::lines::{LineReader, LogNews, Place, StoredReader};
 use crate::logs::has_log;
-use crate::{App, Error, Platform, Runtime};
+use crate::{App, Error, Platform, Runtime, View};
 
 /// How often a follower looks whether the script has started, or its end is stored. It asks the store only.
 const LOOK_INTERVAL: Duration = Duration::from_millis(200);
@@ -32,6 +32,8 @@ const STORED_PIECE_BYTES: usize = 64 * 1024;
 /// A log that is being followed from a place on.
 pub struct LogFollower<P: Platform> {
     id: ExecutionId,
+    /// None until the first look.
+    attempt: Option<u32>,
     place: Place,
     stage: Stage<P>,
 }
@@ -44,7 +46,7 @@ enum Stage<P: Platform> {
     /// Read to its end in the cluster, at that time; the end is being stored.
     Settling(LineReader, Timestamp),
     /// From the store.
-    Stored(StoredReader, Box<Execution>),
+    Stored(StoredReader, Box<View>),
     /// All was given.
     Ended,
 }
@@ -56,21 +58,27 @@ pub enum FollowedLog {
     News(Vec<LogNews>),
     /// All of it was given.
     End {
-        /// The finished execution.
-        execution: Box<Execution>,
+        /// The execution, finished or waiting for another attempt.
+        view: Box<View>,
         /// Where the log ends.
         place: Place,
     },
 }
 
 impl<P: Platform> LogFollower<P> {
-    /// Follows the log of that execution from that place on.
-    pub const fn new(id: ExecutionId, from: Place) -> Self {
+    /// Follows the log of that attempt from that place on; without a number, of the attempt that is on at the first look.
+    pub const fn new(id: ExecutionId, attempt: Option<u32>, from: Place) -> Self {
         Self {
             id,
+            attempt,
             place: from,
             stage: Stage::Look,
         }
+    }
+
+    /// The attempt whose log it is, once anything was given.
+    pub fn attempt(&self) -> u32 {
+        self.attempt.unwrap_or(1)
     }
 
     /// Waits for more; none after the end, or when the execution is not there any more. Dropping the future loses nothing.
@@ -85,12 +93,12 @@ impl<P: Platform> LogFollower<P> {
                 Stage::Ended => return Ok(None),
                 Stage::Live(..) => self.live(app).await,
                 Stage::Look | Stage::Settling(..) => self.look(app).await?,
-                Stage::Stored(lines, execution) => {
+                Stage::Stored(lines, view) => {
                     let news = some(lines);
                     if news.is_empty() {
-                        let (execution, place) = (execution.clone(), lines.place());
+                        let (view, place) = (view.clone(), lines.place());
                         self.stage = Stage::Ended;
-                        return Ok(Some(FollowedLog::End { execution, place }));
+                        return Ok(Some(FollowedLog::End { view, place }));
                     }
                     news
                 }
@@ -158,14 +166,15 @@ impl<P: Platform> LogFollower<P> {
             self.stage = Stage::Ended;
             return Ok(Vec::new());
         };
-        if execution.status == Status::Finished {
-            return self.stored(app, execution).await;
+        let attempt = *self.attempt.get_or_insert(execution.attempt);
+        if execution.status == Status::Finished || attempt < execution.attempt {
+            return self.stored(app, execution, attempt).await;
         }
         let settles = match &self.stage {
             Stage::Settling(_, since) => app.runtime.now().duration_since(*since) < SETTLE,
             _ => false,
         };
-        if settles || execution.status == Status::Queued {
+        if settles || execution.started_at.is_none() || attempt > execution.attempt {
             app.runtime.sleep(LOOK_INTERVAL).await;
             return Ok(Vec::new());
         }
@@ -202,9 +211,15 @@ impl<P: Platform> LogFollower<P> {
         Ok(true)
     }
 
-    async fn stored(&mut self, app: &App<P>, execution: Execution) -> Result<Vec<LogNews>, Error> {
-        let log = app.store.log(self.id).await?.unwrap_or_default();
-        let execution = Box::new(execution);
+    async fn stored(
+        &mut self,
+        app: &App<P>,
+        execution: Execution,
+        attempt: u32,
+    ) -> Result<Vec<LogNews>, Error> {
+        let log = app.store.attempt_log(self.id, attempt).await?;
+        let log = log.unwrap_or_default();
+        let view = Box::new(app.view(execution).await?);
         let mut news = Vec::new();
         let lines = match StoredReader::new(log.clone(), self.place) {
             Ok(lines) => lines,
@@ -219,7 +234,7 @@ impl<P: Platform> LogFollower<P> {
                 }
             },
         };
-        self.stage = Stage::Stored(lines, execution);
+        self.stage = Stage::Stored(lines, view);
         Ok(news)
     }
 }

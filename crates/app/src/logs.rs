@@ -36,6 +36,8 @@ const FOLLOW_START_INTERVAL: Duration = Duration::from_millis(250);
 /// How a log is read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LogOptions {
+    /// Of that attempt; else of the last one that has started, or, to follow, of the one that is on.
+    pub attempt: Option<u32>,
     /// Only so many lines from the end.
     pub tail_lines: Option<u32>,
     /// Only what was written in the last so many seconds.
@@ -54,6 +56,11 @@ pub enum Log<P: Platform> {
     Live(LiveLog<P>),
     /// There is none yet: the script has not started.
     NotYet,
+    /// There is no attempt of that number.
+    NoAttempt {
+        /// The number of the last one.
+        last: u32,
+    },
 }
 
 /// A log as it is being written.
@@ -82,29 +89,49 @@ impl<P: Platform> App<P> {
         options: &LogOptions,
     ) -> Result<Option<Log<P>>, Error> {
         let deadline = self.runtime.now() + FOLLOW_START_LIMIT;
+        let mut wanted = options.attempt;
         loop {
             let Some(execution) = self.store.get(id).await? else {
                 return Ok(None);
             };
-            if execution.status == Status::Finished {
-                return Ok(Some(Log::Stored(
-                    self.store.log(id).await?.unwrap_or_default(),
-                )));
+            let attempt = match wanted {
+                Some(attempt) => attempt,
+                None => self.attempt_to_show(&execution, options.follow).await?,
+            };
+            wanted = Some(attempt);
+            let last = execution.attempt;
+            if !(1..=last).contains(&attempt) {
+                return Ok(Some(Log::NoAttempt { last }));
+            }
+            if execution.status == Status::Finished || attempt < last {
+                let log = self.store.attempt_log(id, attempt).await?;
+                return Ok(Some(Log::Stored(log.unwrap_or_default())));
             }
             if let Some(live) = self.live_log(&execution, options).await? {
                 return Ok(Some(live));
             }
             if execution.log.is_some() {
                 // Its pod has gone, by a cancel that is not at its end yet.
-                return Ok(Some(Log::Stored(
-                    self.store.log(id).await?.unwrap_or_default(),
-                )));
+                let log = self.store.attempt_log(id, attempt).await?;
+                return Ok(Some(Log::Stored(log.unwrap_or_default())));
             }
             if !options.follow || self.runtime.now() >= deadline {
                 return Ok(Some(Log::NotYet));
             }
             self.runtime.sleep(FOLLOW_START_INTERVAL).await;
         }
+    }
+
+    /// The last attempt that has started, or the one that is on where it is to be followed.
+    async fn attempt_to_show(&self, execution: &Execution, follow: bool) -> Result<u32, Error> {
+        let is_on = follow && execution.status != Status::Finished;
+        if is_on || execution.started_at.is_some() {
+            return Ok(execution.attempt);
+        }
+        let earlier = self.attempts_before(std::slice::from_ref(execution));
+        let earlier = earlier.await?.remove(&execution.id).unwrap_or_default();
+        let started = earlier.iter().rev().find(|a| a.started_at.is_some());
+        Ok(started.map_or(execution.attempt, |a| a.number))
     }
 
     async fn live_log(

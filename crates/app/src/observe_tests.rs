@@ -22,6 +22,7 @@ fn pending() -> PodObservation {
         job_name: Some("x-1".to_owned()),
         job_uid: Some("j".to_owned()),
         execution_id: None,
+        attempt: 1,
         phase: "Pending".to_owned(),
         scheduled: Some(true),
         unschedulable: None,

@@ -1,8 +1,9 @@
 //! Reading executions: one, one when it is finished, many.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
-use domain::{Execution, ExecutionId, Status};
+use domain::{AttemptRecord, Execution, ExecutionId, Status};
 use jiff::Timestamp;
 use store::{Cursor, Filter, Page};
 
@@ -19,8 +20,10 @@ const WAIT_LAST_INTERVAL: Duration = Duration::from_millis(200);
 pub struct View {
     /// The record.
     pub execution: Execution,
-    /// Its place in the queue, from 1, while it is there.
+    /// Its place in the queue, from 1, while it is there for its first attempt.
     pub queue_position: Option<u64>,
+    /// The attempts before the one that it is at, in their order.
+    pub earlier: Vec<AttemptRecord>,
 }
 
 impl<P: Platform> App<P> {
@@ -40,16 +43,42 @@ impl<P: Platform> App<P> {
     /// # Errors
     /// When the store cannot be read.
     pub async fn view(&self, execution: Execution) -> Result<View, Error> {
-        let waits = execution.status == Status::Queued && execution.dispatched_at.is_none();
-        let queue_position = if waits {
-            self.store.queue_position(&execution).await?
-        } else {
-            None
-        };
+        let queue_position = self.store.queue_position(&execution).await?;
+        let earlier = self.attempts_before(std::slice::from_ref(&execution));
+        let earlier = earlier.await?.remove(&execution.id).unwrap_or_default();
         Ok(View {
             execution,
             queue_position,
+            earlier,
         })
+    }
+
+    /// The same of many, as lists show them: without their places in the queue.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn views(&self, executions: Vec<Execution>) -> Result<Vec<View>, Error> {
+        let mut earlier = self.attempts_before(&executions).await?;
+        let view = |execution: Execution| View {
+            queue_position: None,
+            earlier: earlier.remove(&execution.id).unwrap_or_default(),
+            execution,
+        };
+        Ok(executions.into_iter().map(view).collect())
+    }
+
+    /// One read for all that are at a later attempt, and none where there is no such one.
+    pub(crate) async fn attempts_before(
+        &self,
+        executions: &[Execution],
+    ) -> Result<HashMap<ExecutionId, Vec<AttemptRecord>>, Error> {
+        let later = executions.iter().filter(|e| e.attempt > 1);
+        let ids: Vec<ExecutionId> = later.map(|e| e.id).collect();
+        let mut all: HashMap<_, Vec<_>> = HashMap::new();
+        for (id, attempt) in self.store.earlier_attempts(&ids).await? {
+            all.entry(id).or_default().push(attempt);
+        }
+        Ok(all)
     }
 
     /// The execution once it is finished, or as it is when the limit has passed.

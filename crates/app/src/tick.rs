@@ -92,8 +92,8 @@ struct Tick<'a, P: Platform> {
     swept: Cell<u32>,
     failures: Cell<u32>,
     last_failure: RefCell<String>,
-    /// Finished in this tick with the Job deleted: their pods' last events need no look at the store.
-    done: RefCell<HashSet<ExecutionId>>,
+    /// Attempts that ended in this tick, with the Job deleted: their pods' last events need no look at the store.
+    done: RefCell<HashSet<(ExecutionId, u32)>>,
 }
 
 impl<P: Platform> App<P> {

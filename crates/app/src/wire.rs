@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use domain::{Execution, LogSummary, Status, Timeouts};
+use domain::{AttemptRecord, Ending, Execution, LogSummary, Status, Timeouts};
 use jiff::Timestamp;
 use serde::{Serialize, Serializer};
 
@@ -39,16 +39,17 @@ pub struct ExecutionJson<'a> {
     finished_at: Option<Time>,
     expires_at: Option<Time>,
     durations: Durations,
-    attempts: Vec<Attempt>,
+    attempts: Vec<AttemptJson<'a>>,
     labels: &'a BTreeMap<String, String>,
     image: &'a str,
     resources: ResourcesJson<'a>,
     timeouts: TimeoutsJson,
+    retry: RetryJson,
     priority: i32,
     log: Option<LogJson>,
 }
 
-/// How long each clock ran, in seconds; null until it has stopped, or if it never ran.
+/// How long each clock of the last attempt ran, in seconds; null until it has stopped, or if it never ran.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Durations {
@@ -59,15 +60,19 @@ struct Durations {
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Attempt {
-    number: u32,
-    dispatched_at: Time,
-    started_at: Option<Time>,
-    finished_at: Option<Time>,
+struct AttemptJson<'a> {
+    attempt: u32,
     outcome: Option<&'static str>,
     reason: Option<&'static str>,
+    fault: Option<&'static str>,
+    retryable: Option<bool>,
+    message: Option<&'a str>,
     exit_code: Option<i32>,
     signal: Option<i32>,
+    dispatched_at: Option<Time>,
+    started_at: Option<Time>,
+    finished_at: Option<Time>,
+    log: Option<LogJson>,
 }
 
 #[derive(Serialize)]
@@ -85,6 +90,12 @@ struct TimeoutsJson {
     start_seconds: u32,
     run_seconds: u32,
     grace_seconds: u32,
+}
+
+#[derive(Serialize)]
+struct RetryJson {
+    limit: u32,
+    on: Vec<&'static str>,
 }
 
 #[derive(Serialize)]
@@ -129,7 +140,7 @@ impl<'a> ExecutionJson<'a> {
             finished_at: e.finished_at.map(Time),
             expires_at: e.expires_at().map(Time),
             durations: Durations::of(e),
-            attempts: attempts(e),
+            attempts: attempts(view),
             labels: &e.labels,
             image: &e.image,
             resources: ResourcesJson {
@@ -138,6 +149,10 @@ impl<'a> ExecutionJson<'a> {
                 ephemeral_storage: e.resources.ephemeral_storage.as_ref().map(|q| q.as_str()),
             },
             timeouts: e.timeouts.into(),
+            retry: RetryJson {
+                limit: e.retry.limit,
+                on: e.retry.outcomes().iter().map(|o| o.as_str()).collect(),
+            },
             priority: e.priority,
             log: e.log.map(Into::into),
         }
@@ -155,20 +170,54 @@ impl<'a> ExecutionJson<'a> {
     }
 }
 
-/// The one attempt, once it was decided to create its Job.
-fn attempts(e: &Execution) -> Vec<Attempt> {
-    let ending = e.ending.as_ref();
-    let attempt = e.dispatched_at.map(|dispatched_at| Attempt {
-        number: 1,
-        dispatched_at: Time(dispatched_at),
-        started_at: e.started_at.map(Time),
-        finished_at: e.finished_at.map(Time),
-        outcome: ending.map(|end| end.outcome().as_str()),
-        reason: ending.map(|end| end.reason.as_str()),
-        exit_code: ending.and_then(|end| end.exit_code),
-        signal: ending.and_then(|end| end.signal),
+/// All attempts, the one under way too once it was decided to create its Job.
+fn attempts(view: &View) -> Vec<AttemptJson<'_>> {
+    let earlier = view.earlier.iter().map(AttemptJson::of_record);
+    let current = view.execution.dispatched_at.map(|_| {
+        let e = &view.execution;
+        AttemptJson {
+            attempt: e.attempt,
+            dispatched_at: e.dispatched_at.map(Time),
+            started_at: e.started_at.map(Time),
+            finished_at: e.finished_at.map(Time),
+            log: e.log.map(Into::into),
+            ..AttemptJson::of_ending(e.ending.as_ref())
+        }
     });
-    attempt.into_iter().collect()
+    earlier.chain(current).collect()
+}
+
+impl<'a> AttemptJson<'a> {
+    fn of_record(record: &'a AttemptRecord) -> Self {
+        Self {
+            attempt: record.number,
+            dispatched_at: record.dispatched_at.map(Time),
+            started_at: record.started_at.map(Time),
+            finished_at: record.finished_at.map(Time),
+            log: record.log.map(Into::into),
+            ..Self::of_ending(record.ending.as_ref())
+        }
+    }
+
+    /// What an end says of an attempt, and nothing else.
+    fn of_ending(ending: Option<&'a Ending>) -> Self {
+        Self {
+            attempt: 0,
+            outcome: ending.map(|end| end.outcome().as_str()),
+            reason: ending.map(|end| end.reason.as_str()),
+            fault: ending
+                .and_then(|end| end.reason.fault())
+                .map(|f| f.as_str()),
+            retryable: ending.map(|end| end.reason.retryable()),
+            message: ending.map(|end| end.message.as_str()),
+            exit_code: ending.and_then(|end| end.exit_code),
+            signal: ending.and_then(|end| end.signal),
+            dispatched_at: None,
+            started_at: None,
+            finished_at: None,
+            log: None,
+        }
+    }
 }
 
 impl Durations {
@@ -179,7 +228,9 @@ impl Durations {
             Some((to.as_microsecond() - from.as_microsecond()) as f64 / 1e6)
         };
         Self {
-            queue_seconds: seconds(Some(e.created_at), e.dispatched_at.or(e.finished_at)),
+            // A cancel may end it before the attempt is due.
+            queue_seconds: seconds(Some(e.due_at), e.dispatched_at.or(e.finished_at))
+                .map(|waited| waited.max(0.0)),
             start_seconds: seconds(e.dispatched_at, e.started_at.or(e.finished_at)),
             run_seconds: seconds(e.started_at, e.finished_at),
         }

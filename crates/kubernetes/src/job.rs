@@ -25,6 +25,15 @@ pub const MANAGED_BY: &str = "executor";
 /// The label that names the execution.
 pub const LABEL_EXECUTION: &str = "executor.dev/execution";
 
+/// The label with the attempt's number; absent on a first attempt.
+pub const LABEL_ATTEMPT: &str = "executor.dev/attempt";
+
+/// What tells a script which execution it is, unless its caller has set it otherwise.
+pub const ENV_ID: &str = "EXECUTOR_ID";
+
+/// What tells a script which attempt it is, counted from 1, unless its caller has set it otherwise.
+pub const ENV_ATTEMPT: &str = "EXECUTOR_ATTEMPT";
+
 /// The annotation with the digest of what was asked for: tells our own Job from a stranger's of the same name.
 pub const ANNOTATION_SPEC_DIGEST: &str = "executor.dev/spec-digest";
 
@@ -69,7 +78,9 @@ const LABEL_HASH_BYTES: usize = 16;
 pub struct RunSpec {
     /// The execution.
     pub id: Uuid,
-    /// The Job's name, derived from the id alone: creating it twice is a conflict, never two Jobs. At most 55
+    /// Which attempt it is, counted from 1.
+    pub attempt: u32,
+    /// The Job's name, derived from id and attempt alone: creating it twice is a conflict, never two Jobs. At most 55
     /// characters, since the ConfigMaps' names and the pod's are made from it.
     pub job_name: String,
     /// The digest of what was asked for.
@@ -259,6 +270,19 @@ fn can_be_inline(script: &str) -> bool {
 }
 
 fn env(spec: &RunSpec) -> Option<Vec<EnvVar>> {
+    let own = [
+        (ENV_ID, spec.id.hyphenated().to_string()),
+        (ENV_ATTEMPT, spec.attempt.to_string()),
+    ];
+    let is_free = |name: &str| !spec.env.contains_key(name) && !spec.secret_env.contains_key(name);
+    let own = own
+        .into_iter()
+        .filter(|(name, _)| is_free(name))
+        .map(|(name, value)| EnvVar {
+            name: name.to_owned(),
+            value: Some(value),
+            value_from: None,
+        });
     let plain = spec.env.iter().map(|(name, value)| EnvVar {
         name: name.clone(),
         value: Some(literal(value)),
@@ -276,7 +300,7 @@ fn env(spec: &RunSpec) -> Option<Vec<EnvVar>> {
             ..EnvVarSource::default()
         }),
     });
-    let env: Vec<_> = plain.chain(secret).collect();
+    let env: Vec<_> = own.chain(plain).chain(secret).collect();
     (!env.is_empty()).then_some(env)
 }
 
@@ -416,6 +440,9 @@ fn metadata(spec: &RunSpec) -> ObjectMeta {
         .collect();
     labels.insert(LABEL_MANAGED_BY.to_owned(), MANAGED_BY.to_owned());
     labels.insert(LABEL_EXECUTION.to_owned(), spec.id.hyphenated().to_string());
+    if spec.attempt > 1 {
+        labels.insert(LABEL_ATTEMPT.to_owned(), spec.attempt.to_string());
+    }
     let mut annotations =
         BTreeMap::from([(ANNOTATION_SPEC_DIGEST.to_owned(), spec.spec_digest.clone())]);
     if !spec.database.is_empty() {

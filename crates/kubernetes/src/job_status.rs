@@ -17,6 +17,8 @@ pub struct JobObservation {
     pub resource_version: String,
     /// The execution that its label names; none on a Job that is not ours.
     pub execution_id: Option<Uuid>,
+    /// The attempt that its label names; the first where it names none.
+    pub attempt: u32,
     /// The digest of what was asked for, from its annotation.
     pub spec_digest: Option<String>,
     /// Whose Job it is, from its annotation; none where it does not say.
@@ -64,6 +66,7 @@ impl From<wire::Job> for JobObservation {
             execution_id: metadata
                 .label(LABEL_EXECUTION)
                 .and_then(|id| Uuid::parse_str(id).ok()),
+            attempt: metadata.attempt(),
             spec_digest: metadata
                 .annotation(ANNOTATION_SPEC_DIGEST)
                 .map(str::to_owned),
@@ -95,7 +98,7 @@ mod tests {
         let job = observe(
             r#"{"metadata":{"name":"x-01890a5d-ac96-774b-bcce-b302099a8057","uid":"u","resourceVersion":"42",
                 "creationTimestamp":"2026-01-02T03:04:05Z","deletionTimestamp":"2026-01-02T03:05:05Z","managedFields":[{}],
-                "labels":{"executor.dev/execution":"01890a5d-ac96-774b-bcce-b302099a8057"},"annotations":{"executor.dev/spec-digest":"ab","executor.dev/database":"d1"}},
+                "labels":{"executor.dev/execution":"01890a5d-ac96-774b-bcce-b302099a8057","executor.dev/attempt":"2"},"annotations":{"executor.dev/spec-digest":"ab","executor.dev/database":"d1"}},
               "spec":{"suspend":false,"template":{"spec":{}}},
               "status":{"failed":1,"ready":0,"terminating":0,"uncountedTerminatedPods":{},"conditions":[
                 {"type":"FailureTarget","status":"True","reason":"BackoffLimitExceeded"},
@@ -113,6 +116,7 @@ mod tests {
         );
         assert_eq!(job.spec_digest.as_deref(), Some("ab"));
         assert_eq!(job.database.as_deref(), Some("d1"));
+        assert_eq!(job.attempt, 2);
         assert_eq!(
             job.created_at,
             Some("2026-01-02T03:04:05Z".parse().expect("a time"))
@@ -129,6 +133,6 @@ mod tests {
             (job.complete, job.failed, job.suspended, job.active),
             (None, None, true, 1)
         );
-        assert_eq!(job.execution_id, None);
+        assert_eq!((job.execution_id, job.attempt), (None, 1));
     }
 }

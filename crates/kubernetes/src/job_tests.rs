@@ -9,6 +9,7 @@ const ID: &str = "01890a5d-ac96-774b-bcce-b302099a8057";
 fn spec(script: &str) -> RunSpec {
     RunSpec {
         id: Uuid::parse_str(ID).expect("an id"),
+        attempt: 1,
         job_name: format!("x-{ID}"),
         spec_digest: "d1".to_owned(),
         image: "busybox:1.36".to_owned(),
@@ -19,6 +20,14 @@ fn spec(script: &str) -> RunSpec {
         pod_deadline_seconds: 1000,
         ..RunSpec::default()
     }
+}
+
+/// The environment that every script has.
+fn own_env() -> [Value; 2] {
+    [
+        json!({"name": "EXECUTOR_ID", "value": ID}),
+        json!({"name": "EXECUTOR_ATTEMPT", "value": "1"}),
+    ]
 }
 
 fn value(object: &impl serde::Serialize) -> Value {
@@ -72,6 +81,7 @@ fn a_plain_script_is_all_in_the_job() {
                             "image": "busybox:1.36",
                             "imagePullPolicy": "IfNotPresent",
                             "command": ["/bin/sh", "-c", "echo About to fail; exit 42", "script"],
+                            "env": own_env(),
                             "workingDir": "/workspace",
                             "resources": {
                                 "requests": {"cpu": "250m", "memory": "128Mi"},
@@ -186,7 +196,8 @@ fn nothing_in_a_script_an_argument_or_a_value_is_expanded() {
     );
     assert_eq!(
         container["env"],
-        json!([{"name": "EMPTY", "value": ""}, {"name": "HOME", "value": "$$(PATH) $$$$ $$"}])
+        json!([own_env()[0], own_env()[1], {"name": "EMPTY", "value": ""},
+            {"name": "HOME", "value": "$$(PATH) $$$$ $$"}])
     );
     let (_, _, config_maps) = made(&RunSpec {
         interpreter: Some(vec!["sh".to_owned()]),
@@ -212,7 +223,26 @@ fn values_of_secrets_are_named_not_copied() {
     let reference = json!({"secretKeyRef": {"name": "db", "key": "password"}});
     assert_eq!(
         container["env"],
-        json!([{"name": "PASSWORD", "valueFrom": reference}])
+        json!([own_env()[0], own_env()[1], {"name": "PASSWORD", "valueFrom": reference}])
+    );
+}
+
+#[test]
+fn a_later_attempt_is_told_from_the_first() {
+    let (job, container, _) = made(&RunSpec {
+        attempt: 3,
+        job_name: format!("x-{ID}-3"),
+        // Whoever sets it means it.
+        env: BTreeMap::from([(ENV_ID.to_owned(), "mine".to_owned())]),
+        ..spec("true")
+    });
+    for metadata in [&job["metadata"], &job["spec"]["template"]["metadata"]] {
+        assert_eq!(metadata["labels"][LABEL_ATTEMPT], "3");
+        assert_eq!(metadata["labels"][LABEL_EXECUTION], ID);
+    }
+    assert_eq!(
+        container["env"],
+        json!([{"name": "EXECUTOR_ATTEMPT", "value": "3"}, {"name": "EXECUTOR_ID", "value": "mine"}])
     );
 }
 

@@ -25,8 +25,9 @@ pub use config::ClientConfig;
 pub use error::{Cause, Error};
 pub use event::EventObservation;
 pub use job::{
-    ANNOTATION_SPEC_DIGEST, CONTAINER_NAME, INLINE_SCRIPT_LIMIT_BYTES, LABEL_EXECUTION,
-    LABEL_MANAGED_BY, MANAGED_BY, Payload, RunSpec, SecretKey, payload,
+    ANNOTATION_SPEC_DIGEST, CONTAINER_NAME, ENV_ATTEMPT, ENV_ID, INLINE_SCRIPT_LIMIT_BYTES,
+    LABEL_ATTEMPT, LABEL_EXECUTION, LABEL_MANAGED_BY, MANAGED_BY, Payload, RunSpec, SecretKey,
+    payload,
 };
 pub use job_status::{Condition, JobObservation};
 pub use log::{LogOptions, LogStream};

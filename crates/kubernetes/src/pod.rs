@@ -24,6 +24,8 @@ pub struct PodObservation {
     pub job_uid: Option<String>,
     /// The execution that its label names; none on a pod that is not ours.
     pub execution_id: Option<Uuid>,
+    /// The attempt that its label names; the first where it names none.
+    pub attempt: u32,
     /// `Pending`, `Running`, `Succeeded`, `Failed` or `Unknown`.
     pub phase: String,
     /// Whether it has a node; none while the scheduler has not looked.
@@ -106,6 +108,7 @@ impl From<wire::Pod> for PodObservation {
             execution_id: metadata
                 .label(LABEL_EXECUTION)
                 .and_then(|id| Uuid::parse_str(id).ok()),
+            attempt: metadata.attempt(),
             deleted: metadata.deletion_timestamp.is_some(),
             delete_by: metadata.deletion_timestamp,
             name: metadata.name,
@@ -204,6 +207,12 @@ mod tests {
         );
         assert_eq!(pod.node.as_deref(), Some("n1"));
         assert!(!pod.deleted);
+        assert_eq!(pod.attempt, 1);
+        let json = r#"{"metadata":{"labels":{"executor.dev/attempt":"2"}}}"#;
+        let pod: PodObservation = serde_json::from_str::<wire::Pod>(json)
+            .expect("a Pod")
+            .into();
+        assert_eq!(pod.attempt, 2);
     }
 
     #[test]

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::Deserialize;
 
+use crate::job::LABEL_ATTEMPT;
+
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Metadata {
@@ -29,6 +31,12 @@ pub struct Owner {
 impl Metadata {
     pub(crate) fn label(&self, name: &str) -> Option<&str> {
         self.labels.as_ref()?.get(name).map(String::as_str)
+    }
+
+    /// The attempt that it belongs to, by its label: the first where it has none.
+    pub(crate) fn attempt(&self) -> u32 {
+        let label = self.label(LABEL_ATTEMPT);
+        label.and_then(|text| text.parse().ok()).unwrap_or(1)
     }
 
     pub(crate) fn annotation(&self, name: &str) -> Option<&str> {

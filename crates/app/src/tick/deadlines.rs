@@ -5,7 +5,7 @@ use std::time::Duration;
 use domain::{Execution, Observation};
 
 use super::Tick;
-use crate::apply::Applied;
+use crate::apply::{Applied, about, about_pod};
 use crate::observe::observation;
 use crate::{Error, Platform};
 
@@ -51,9 +51,17 @@ impl<P: Platform> Tick<'_, P> {
         let job_uid = pod
             .and_then(|pod| pod.job_uid.as_deref())
             .or(execution.job_uid.as_deref());
-        if let Some(seen) = pod.and_then(observation) {
-            match app.apply(execution.id, &seen, pod).await? {
-                Applied::Finished => return self.finished(execution.id, job_uid).await,
+        let attempt = execution.attempt;
+        if let Some(pod) = pod
+            && let Some(seen) = observation(pod)
+        {
+            let applied = app
+                .apply(execution.id, about_pod(pod), &seen, Some(pod))
+                .await?;
+            match applied {
+                Applied::Finished | Applied::Retried => {
+                    return self.ended(applied, execution.id, attempt, job_uid).await;
+                }
                 // It moved on, so another clock runs now; if that has run out too, the next look ends it.
                 Applied::Changed => return Ok(()),
                 Applied::Nothing | Applied::Over | Applied::Unknown => {}
@@ -63,13 +71,10 @@ impl<P: Platform> Tick<'_, P> {
             // Only Kubernetes events tell why there is no pod. Where they cannot be read, the clock still counts.
             self.explain_or_log(execution).await;
         }
-        if app
-            .apply(execution.id, &Observation::DeadlinePassed, pod)
-            .await?
-            == Applied::Finished
-        {
-            self.finished(execution.id, job_uid).await?;
-        }
-        Ok(())
+        let passed = Observation::DeadlinePassed;
+        let applied = app
+            .apply(execution.id, about(execution), &passed, pod)
+            .await?;
+        self.ended(applied, execution.id, attempt, job_uid).await
     }
 }

@@ -2,12 +2,13 @@
 
 use std::collections::HashSet;
 
-use domain::{Execution, ExecutionId, Observation, Status};
+use domain::{About, Execution, ExecutionId, Observation, Status};
 use futures::{StreamExt, stream};
 use jiff::SignedDuration;
 use kubernetes::{JobObservation, MANAGED_SELECTOR, Page, PodObservation};
 
 use super::{LISTED_AT, OBSERVATIONS_IN_FLIGHT, Tick};
+use crate::apply::{Applied, about};
 use crate::{Error, Platform, Runtime};
 
 /// How many objects a page of a list has: what kubectl asks for, and far under the limits of memory.
@@ -30,10 +31,7 @@ impl<P: Platform> Tick<'_, P> {
         stream::iter(pods)
             .for_each_concurrent(OBSERVATIONS_IN_FLIGHT, |pod| self.see(pod, false))
             .await;
-        let listed: HashSet<ExecutionId> = jobs
-            .iter()
-            .filter_map(|job| job.execution_id.map(ExecutionId))
-            .collect();
+        let listed: HashSet<&str> = jobs.iter().map(|job| job.name.as_str()).collect();
         stream::iter(&jobs)
             .for_each_concurrent(OBSERVATIONS_IN_FLIGHT, |job| async {
                 if let Err(error) = self.see_job(job).await {
@@ -43,7 +41,7 @@ impl<P: Platform> Tick<'_, P> {
             .await;
         let missing = expected
             .iter()
-            .filter(|execution| !listed.contains(&execution.id));
+            .filter(|execution| !listed.contains(execution.job_name().as_str()));
         stream::iter(missing)
             .for_each_concurrent(OBSERVATIONS_IN_FLIGHT, |execution| async {
                 if let Err(error) = self.look_for(execution).await {
@@ -97,7 +95,7 @@ impl<P: Platform> Tick<'_, P> {
         every_page(page).await
     }
 
-    /// A Job of a finished execution is deleted. One that failed without any pod to tell of it is looked into.
+    /// The Job of an attempt that is over is deleted. One that failed without any pod to tell of it is looked into.
     async fn see_job(&self, job: &JobObservation) -> Result<(), Error> {
         let Some(id) = job.execution_id.map(ExecutionId) else {
             return Ok(());
@@ -105,21 +103,17 @@ impl<P: Platform> Tick<'_, P> {
         let Some(execution) = self.app.store.get(id).await? else {
             return self.sweep(id, job).await;
         };
-        if execution.status == Status::Finished {
+        if execution.status == Status::Finished || job.attempt < execution.attempt {
             return if job.deleted {
                 Ok(())
             } else {
-                self.delete(id, Some(&job.uid)).await
+                self.delete(id, job.attempt, Some(&job.uid)).await
             };
         }
         let Some(failure) = &job.failed else {
             return Ok(());
         };
-        let pods = self
-            .app
-            .kubernetes
-            .pods_of_job(&execution.job_name())
-            .await?;
+        let pods = self.app.kubernetes.pods_of_job(&job.name).await?;
         match pods.into_iter().next() {
             Some(pod) => self.see(pod, false).await,
             None => {
@@ -127,7 +121,11 @@ impl<P: Platform> Tick<'_, P> {
                     "its Job failed and no pod is left to tell why ({}): {}",
                     failure.reason, failure.message
                 );
-                self.conclude(id, message, Some(&job.uid)).await?;
+                let about = About {
+                    attempt: job.attempt,
+                    job_uid: Some(&job.uid),
+                };
+                self.conclude(id, about, message).await?;
             }
         }
         Ok(())
@@ -143,7 +141,7 @@ impl<P: Platform> Tick<'_, P> {
         if age < SWEEP_AFTER || job.database.as_deref() != Some(self.app.database().await?) {
             return Ok(());
         }
-        self.delete(id, Some(&job.uid)).await?;
+        self.delete(id, job.attempt, Some(&job.uid)).await?;
         self.swept.set(self.swept.get() + 1);
         self.app.store.count_swept().await?;
         let runtime = &self.app.runtime;
@@ -159,20 +157,14 @@ impl<P: Platform> Tick<'_, P> {
         match self.app.kubernetes.get_job(&execution.job_name()).await {
             Ok(job) if execution.job_uid.as_ref().is_none_or(|uid| *uid == job.uid) => Ok(()),
             Ok(_) => {
-                self.conclude(
-                    execution.id,
-                    "its Job was replaced by another of the same name".to_owned(),
-                    None,
-                )
-                .await
+                let message = "its Job was replaced by another of the same name";
+                self.conclude(execution.id, about(execution), message.to_owned())
+                    .await
             }
             Err(error) if error.is_not_found() => {
-                self.conclude(
-                    execution.id,
-                    "its Job was deleted by somebody before its end was seen".to_owned(),
-                    None,
-                )
-                .await
+                let message = "its Job was deleted by somebody before its end was seen";
+                self.conclude(execution.id, about(execution), message.to_owned())
+                    .await
             }
             Err(error) => Err(error.into()),
         }
@@ -181,15 +173,15 @@ impl<P: Platform> Tick<'_, P> {
     async fn conclude(
         &self,
         id: ExecutionId,
+        about: About<'_>,
         message: String,
-        job_uid: Option<&str>,
     ) -> Result<(), Error> {
         let gone = Observation::JobGone { message };
-        if self.app.apply(id, &gone, None).await? == crate::apply::Applied::Finished {
-            match job_uid {
-                Some(uid) => self.finished(id, Some(uid)).await?,
-                None => self.finished.set(self.finished.get() + 1),
-            }
+        match (self.app.apply(id, about, &gone, None).await?, about.job_uid) {
+            // There is none to delete.
+            (Applied::Finished, None) => self.finished.set(self.finished.get() + 1),
+            (Applied::Retried, None) => {}
+            (applied, uid) => self.ended(applied, id, about.attempt, uid).await?,
         }
         Ok(())
     }

@@ -6,7 +6,6 @@ use domain::Execution;
 use jiff::{SignedDuration, Timestamp};
 
 use super::Tick;
-use crate::apply::Applied;
 use crate::{Platform, Runtime};
 
 /// A start that takes longer than this is asked about; then again after twice as long, four times as long, and so on: what
@@ -51,11 +50,11 @@ impl<P: Platform> Tick<'_, P> {
     /// Nothing depends on an explanation, so that it fails is no failure of the tick: the right to read events may be missing.
     pub(super) async fn explain_or_log(&self, execution: &Execution) {
         let ended = match self.app.explain(execution).await {
-            Ok(Applied::Finished) => {
-                self.finished(execution.id, execution.job_uid.as_deref())
+            Ok(applied) => {
+                let uid = execution.job_uid.as_deref();
+                self.ended(applied, execution.id, execution.attempt, uid)
                     .await
             }
-            Ok(_) => Ok(()),
             Err(error) => {
                 self.app.runtime.log(
                     "why it does not start could not be found out",

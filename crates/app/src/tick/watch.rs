@@ -7,7 +7,7 @@ use kubernetes::{MANAGED_SELECTOR, PodObservation, WatchEvent};
 use std::time::Duration;
 
 use super::{FULL_LIST_EVERY, LISTED_AT, OBSERVATIONS_IN_FLIGHT, RESOURCE_VERSION, Tick};
-use crate::apply::Applied;
+use crate::apply::{Applied, about_pod};
 use crate::observe::{container_end, observation};
 use crate::{Error, Platform};
 
@@ -135,7 +135,7 @@ impl<P: Platform> Tick<'_, P> {
         let Some(id) = pod.execution_id.map(ExecutionId) else {
             return;
         };
-        if self.done.borrow().contains(&id) {
+        if self.done.borrow().contains(&(id, pod.attempt)) {
             return;
         }
         if let (true, Some(terminated)) = (pod.deleted || gone, &pod.terminated) {
@@ -158,42 +158,53 @@ impl<P: Platform> Tick<'_, P> {
         seen: &Observation,
         pod: &PodObservation,
     ) -> Result<(), Error> {
-        match self.app.apply(id, seen, Some(pod)).await? {
-            Applied::Finished => self.finished(id, pod.job_uid.as_deref()).await,
+        let applied = self.app.apply(id, about_pod(pod), seen, Some(pod)).await?;
+        match applied {
             Applied::Over if ends(seen) && !pod.deleted => {
-                // Finished before, by somebody who did not get to delete the Job.
-                self.delete(id, pod.job_uid.as_deref()).await
+                // It ended before, by somebody who did not get to delete the Job.
+                self.delete(id, pod.attempt, pod.job_uid.as_deref()).await
             }
-            _ => Ok(()),
+            _ => {
+                self.ended(applied, id, pod.attempt, pod.job_uid.as_deref())
+                    .await
+            }
         }
     }
 
     /// A pod that went without telling an end: somebody deleted it, or its Job.
     async fn pod_is_gone(&self, id: ExecutionId, pod: &PodObservation) -> Result<(), Error> {
         let message = "its pod was deleted by somebody before its end was seen".to_owned();
-        match self
-            .app
-            .apply(id, &Observation::JobGone { message }, None)
-            .await?
-        {
-            Applied::Finished => self.finished(id, pod.job_uid.as_deref()).await,
-            _ => Ok(()),
-        }
+        let gone = Observation::JobGone { message };
+        let applied = self.app.apply(id, about_pod(pod), &gone, None).await?;
+        self.ended(applied, id, pod.attempt, pod.job_uid.as_deref())
+            .await
     }
 
-    /// Counts an execution that this tick finished, and deletes its Job.
-    pub(super) async fn finished(
+    /// Where that ended an attempt, deletes its Job; counts the execution if it is finished by that.
+    pub(super) async fn ended(
         &self,
+        applied: Applied,
         id: ExecutionId,
+        attempt: u32,
         job_uid: Option<&str>,
     ) -> Result<(), Error> {
-        self.finished.set(self.finished.get() + 1);
-        self.delete(id, job_uid).await
+        if !applied.has_ended() {
+            return Ok(());
+        }
+        if applied == Applied::Finished {
+            self.finished.set(self.finished.get() + 1);
+        }
+        self.delete(id, attempt, job_uid).await
     }
 
-    pub(super) async fn delete(&self, id: ExecutionId, job_uid: Option<&str>) -> Result<(), Error> {
-        self.app.delete_job(id, job_uid).await?;
-        self.done.borrow_mut().insert(id);
+    pub(super) async fn delete(
+        &self,
+        id: ExecutionId,
+        attempt: u32,
+        job_uid: Option<&str>,
+    ) -> Result<(), Error> {
+        self.app.delete_job(id, attempt, job_uid).await?;
+        self.done.borrow_mut().insert((id, attempt));
         Ok(())
     }
 }

@@ -65,13 +65,13 @@ fn next(bench: &Bench, follower: &mut LogFollower<Host>) -> Option<FollowedLog> 
 
 /// Everything from that place on, and where it ended.
 fn follow(bench: &Bench, id: ExecutionId, from: Place) -> (Vec<LogNews>, Place) {
-    let mut follower = LogFollower::new(id, from);
+    let mut follower = LogFollower::new(id, None, from);
     let mut all = Vec::new();
     loop {
         match next(bench, &mut follower).expect("an end comes first") {
             FollowedLog::News(news) => all.extend(news),
-            FollowedLog::End { execution, place } => {
-                assert!(execution.ending.is_some());
+            FollowedLog::End { view, place } => {
+                assert!(view.execution.ending.is_some());
                 assert_eq!(next(bench, &mut follower), None);
                 return (all, place);
             }
@@ -92,7 +92,7 @@ fn a_reader_that_is_cut_off_anywhere_misses_and_repeats_nothing() {
         let (mut read, mut place, mut cuts) = (Vec::new(), Place::START, 0);
         let mut finished_by = chance.below(12);
         'reconnects: loop {
-            let mut follower = LogFollower::new(id, place);
+            let mut follower = LogFollower::new(id, None, place);
             cuts += 1;
             if cuts > finished_by {
                 // From here on the log comes from the store.
@@ -132,7 +132,7 @@ fn ids_are_the_same_before_and_after_the_end() {
     bench.script(2_000, 0, &log);
     let id = bench.submit_and_dispatch(&submission());
     bench.tick(1);
-    let mut follower = LogFollower::new(id, Place::START);
+    let mut follower = LogFollower::new(id, None, Place::START);
     let Some(FollowedLog::News(live)) = next(&bench, &mut follower) else {
         panic!("there is a log");
     };
@@ -162,7 +162,7 @@ fn a_broken_live_log_is_read_on_where_it_broke() {
         bench.tick(1);
         bench.world.fault("GET log", times, effect);
         let app = bench.app();
-        let mut follower = LogFollower::new(id, Place::START);
+        let mut follower = LogFollower::new(id, None, Place::START);
         let mut read = Vec::new();
         while (joined(&read, log.len()).len() as u64) < log.len() as u64 - 12 {
             match bench
@@ -190,7 +190,7 @@ fn a_rotated_log_is_never_a_silent_gap() {
     bench.script(60_000, 0, &log_of(100));
     let id = bench.submit_and_dispatch(&submission());
     bench.tick(1);
-    let mut follower = LogFollower::new(id, Place::START);
+    let mut follower = LogFollower::new(id, None, Place::START);
     let Some(FollowedLog::News(live)) = next(&bench, &mut follower) else {
         panic!("there is a log");
     };
@@ -200,7 +200,7 @@ fn a_rotated_log_is_never_a_silent_gap() {
         bench.world.heal();
         let rotated = log_of(lines).replace("line", "other");
         bench.world.fault("GET log", u32::MAX, Effect::Log(rotated));
-        let mut follower = LogFollower::new(id, place);
+        let mut follower = LogFollower::new(id, None, place);
         let mut read = Vec::new();
         while read.len() < 3 {
             match next(&bench, &mut follower) {
@@ -222,7 +222,7 @@ fn before_the_start_and_after_a_deletion_there_is_nothing_to_read() {
     let bench = Bench::new();
     let execution = bench.submit(&submission());
     let app = bench.app();
-    let mut follower = LogFollower::<Host>::new(execution.id, Place::START);
+    let mut follower = LogFollower::<Host>::new(execution.id, None, Place::START);
     let patience = bench.world.now() + SignedDuration::from_secs(5);
     assert_eq!(
         bench

@@ -8,6 +8,7 @@ mod dry_run;
 mod endings;
 mod follows;
 mod forgetting;
+mod retries;
 mod stories;
 mod support;
 mod ticks;

@@ -98,6 +98,14 @@ impl Bench {
         self.world.script.replace(script);
     }
 
+    /// How the pods of each attempt behave; of those beyond, as the last one.
+    pub fn attempts(&self, scripts: &[(i64, i32, &str)]) {
+        let script = |(run_ms, exit_code, log): &(i64, i32, &str)| json!({"runMs": run_ms, "exitCode": exit_code, "log": log});
+        self.world
+            .script
+            .replace(scripts.iter().map(script).collect());
+    }
+
     /// Accepts a submission; its Job is not created yet.
     pub fn submit(&self, submission: &Submission) -> Execution {
         match self.world.run(self.app().submit(submission, None)) {
@@ -249,6 +257,14 @@ pub fn hooked_submission() -> Submission {
     };
     Submission {
         webhook: Some(webhook),
+        ..submission()
+    }
+}
+
+/// The same, tried again that often whatever went wrong.
+pub fn retried_submission(limit: u32) -> Submission {
+    Submission {
+        retry: Retry::of(limit, &Retry::OUTCOMES),
         ..submission()
     }
 }

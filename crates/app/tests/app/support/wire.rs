@@ -81,8 +81,17 @@ impl Wire {
         let (head, mut body) = request.into_parts();
         if what == "POST jobs" {
             let mut job: Value = serde_json::from_slice(&body).expect("a Job in JSON");
+            let label = &job["metadata"]["labels"][kubernetes::LABEL_ATTEMPT];
+            let attempt = label.as_str().and_then(|text| text.parse::<usize>().ok());
+            let script = match &*self.0.script.borrow() {
+                Value::Array(scripts) => {
+                    let last = scripts.len() - 1;
+                    scripts[last.min(attempt.unwrap_or(1) - 1)].to_string()
+                }
+                script => script.to_string(),
+            };
             job["spec"]["template"]["metadata"]["annotations"]["localcluster/simulate"] =
-                Value::String(self.0.script.borrow().to_string());
+                Value::String(script);
             body = job.to_string().into_bytes();
         }
         let content_type = head

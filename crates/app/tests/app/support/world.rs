@@ -40,7 +40,7 @@ pub struct World {
     pub requests: RefCell<Vec<String>>,
     /// How many Jobs the API server has made.
     pub jobs_made: Cell<u32>,
-    /// How the next pods behave: the annotation `localcluster/simulate`.
+    /// How the next pods behave: the annotation `localcluster/simulate`, or one for each attempt.
     pub script: RefCell<Value>,
     /// Each statement fails while this is set.
     pub database_down: Cell<bool>,
