@@ -112,7 +112,10 @@ impl<P: Platform> Live<P> {
 impl<P: Platform> Followed<P> {
     async fn next(&mut self, app: &App<P>) -> Result<Option<Bytes>, app::Error> {
         let text = match self {
-            Self::Log(log) => log.next(app).await?.map(|new| news::log_events(&new)),
+            Self::Log(log) => {
+                let news = log.next(app).await?;
+                news.map(|new| news::log_events(&new, log.attempt()))
+            }
             Self::Timeline(timeline) => {
                 let news = timeline.next(app).await?;
                 news.map(|new| news::timeline_events(&new, timeline.last()))

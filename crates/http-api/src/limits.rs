@@ -50,6 +50,10 @@ pub const MAX_PATH_SEGMENT_BYTES: usize = 255;
 /// One argument, or one `NAME=value`, in bytes, without the closing NUL: Linux' MAX_ARG_STRLEN is 128 KiB with it.
 pub const MAX_ARGUMENT_BYTES: usize = 128 * KIB - 1;
 
+/// How often an execution may be tried beyond the first time: with the longest pauses that is over within minutes of its
+/// clocks, and each attempt's log is kept.
+pub const MAX_RETRIES: u32 = 10;
+
 /// How many strings `args` may have.
 pub const MAX_ARGS: usize = 1024;
 

@@ -1,8 +1,9 @@
 //! Timelines and followed logs as the API writes them: JSON, and server-sent events.
 
+use std::fmt;
+
 use app::wire::{ExecutionJson, Time};
-use app::{Event, FollowedLog, LogNews, TimelineNews, View};
-use domain::Execution;
+use app::{Event, FollowedLog, LogNews, Place, TimelineNews, View};
 use serde::Serialize;
 
 use crate::sse;
@@ -61,23 +62,54 @@ pub fn timeline_events(news: &TimelineNews, last: u32) -> String {
                 sse::write(&mut out, None, &id, &json(&EventJson::of(event)));
             }
         }
-        TimelineNews::End(execution) => write_end(&mut out, execution, &sse::end_id(last)),
+        TimelineNews::End(view) => write_end(&mut out, view, &sse::end_id(last)),
     }
     out
 }
 
-/// The news of a log as server-sent events. What is no UTF-8 in it is shown as U+FFFD.
-pub fn log_events(news: &FollowedLog) -> String {
+/// A place in the log of an attempt, as the id of an event. That of a first attempt is the place alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LogId {
+    /// The attempt's number.
+    pub attempt: u32,
+    /// The place in its log.
+    pub place: Place,
+}
+
+impl fmt::Display for LogId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.attempt {
+            1 => self.place.fmt(f),
+            later => write!(f, "{later}:{}", self.place),
+        }
+    }
+}
+
+impl LogId {
+    /// Reads it again; none where it is none.
+    pub fn read(text: &str) -> Option<Self> {
+        let (attempt, place) = match text.split_once(':') {
+            Some((attempt, place)) => (attempt.parse().ok().filter(|n| *n > 1)?, place),
+            None => (1, text),
+        };
+        let place = place.parse().ok()?;
+        Some(Self { attempt, place })
+    }
+}
+
+/// The news of that attempt's log as server-sent events. What is no UTF-8 in it is shown as U+FFFD.
+pub fn log_events(news: &FollowedLog, attempt: u32) -> String {
+    let id = |place| LogId { attempt, place };
     let mut out = String::new();
     let news = match news {
         FollowedLog::News(news) => news,
-        FollowedLog::End { execution, place } => {
-            write_end(&mut out, execution, &sse::end_id(place));
+        FollowedLog::End { view, place } => {
+            write_end(&mut out, view, &sse::end_id(id(*place)));
             return out;
         }
     };
     for one in news {
-        let id = one.place().to_string();
+        let id = id(one.place()).to_string();
         match one {
             LogNews::Line { bytes, goes_on, .. } => {
                 let name = goes_on.then_some(event_name::PART);
@@ -95,17 +127,9 @@ pub fn log_events(news: &FollowedLog) -> String {
     out
 }
 
-fn write_end(out: &mut String, execution: &Execution, id: &str) {
-    let view = View {
-        execution: execution.clone(),
-        queue_position: None,
-    };
-    sse::write(
-        out,
-        Some(event_name::END),
-        id,
-        &json(&ExecutionJson::of(&view)),
-    );
+fn write_end(out: &mut String, view: &View, id: &str) {
+    let data = json(&ExecutionJson::of(view));
+    sse::write(out, Some(event_name::END), id, &data);
 }
 
 /// Values that cannot be written as JSON do not occur: all names are strings.

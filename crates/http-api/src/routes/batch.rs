@@ -44,7 +44,14 @@ pub async fn create<P: Platform>(
     match app.submit_batch(batch.submissions, key).await? {
         SubmittedBatch::New(accepted) => Ok(new(accepted)),
         SubmittedBatch::Replayed(executions) => {
-            let views = executions.into_iter().map(|e| e.map(bare)).collect();
+            let there: Vec<bool> = executions.iter().map(Option::is_some).collect();
+            let views = app
+                .views(executions.into_iter().flatten().collect())
+                .await?;
+            let mut views = views.into_iter();
+            // Each in its place again, and nothing in that of a deleted one.
+            let place = |is_there: bool| is_there.then(|| views.next()).flatten();
+            let views = there.into_iter().map(place).collect();
             Ok(shown(StatusCode::OK, views)
                 .header(IDEMPOTENT_REPLAYED, HeaderValue::from_static("true")))
         }

@@ -1,6 +1,6 @@
 //! `/executions/{id}/cancel`: asking for an end.
 
-use app::{App, Canceled, Platform, View};
+use app::{App, Canceled, Platform};
 use http::StatusCode;
 use http::header::ETAG;
 use http::request::Parts;
@@ -32,10 +32,7 @@ pub async fn request<P: Platform>(app: &App<P>, parts: &Parts, id: &str) -> Answ
             execution,
             to_carry_out,
         } => {
-            let view = View {
-                execution,
-                queue_position: None,
-            };
+            let view = app.view(execution).await?;
             let reply = Reply::json(StatusCode::ACCEPTED, &ExecutionJson::of(&view))
                 .header_text(ETAG, &entity_tag(&view));
             Ok(Reply {

@@ -140,11 +140,12 @@ async fn accepted<P: Platform>(
     }
 }
 
-/// The record alone, as lists show it.
+/// The record alone, of one that is at its first attempt.
 pub(super) fn bare(execution: Execution) -> View {
     View {
         execution,
         queue_position: None,
+        earlier: Vec::new(),
     }
 }
 
@@ -183,8 +184,8 @@ pub async fn list<P: Platform>(app: &App<P>, parts: &Parts) -> Answer<P> {
     let page = app
         .list(&filter, limit.unwrap_or(DEFAULT_PAGE_ITEMS), after)
         .await?;
-    let views: Vec<View> = page.items.into_iter().map(bare).collect();
     let next = page.next.as_ref().map(cursor::encode);
+    let views = app.views(page.items).await?;
     let link = next
         .as_deref()
         .map(|next| format!("<{}>; rel=\"next\"", next_url(&filter, limit, next)));

@@ -9,7 +9,8 @@ use http::request::Parts;
 
 use crate::answer::{Answer, Reply};
 use crate::body::{Body, Live};
-use crate::limits::{MAX_SINCE_SECONDS, MAX_TAIL_LINES};
+use crate::limits::{MAX_RETRIES, MAX_SINCE_SECONDS, MAX_TAIL_LINES};
+use crate::news::LogId;
 use crate::problem::{Kind, Problem};
 use crate::query::Query;
 use crate::sse::{self, Resume};
@@ -26,9 +27,10 @@ pub async fn get<P: Platform>(app: &App<P>, parts: &Parts, id: &str) -> Answer<P
     if sse::wanted(&parts.headers) {
         return lines(app, parts, id).await;
     }
-    let known = ["tail", "sinceSeconds", "timestamps", "follow"];
+    let known = ["attempt", "tail", "sinceSeconds", "timestamps", "follow"];
     let mut query = Query::parse(parts.uri.query(), &known, &[]);
     let options = LogOptions {
+        attempt: query.number("attempt", ATTEMPTS),
         tail_lines: query.number("tail", 0..=MAX_TAIL_LINES),
         since_seconds: query.number("sinceSeconds", 1..=MAX_SINCE_SECONDS),
         timestamps: query.flag("timestamps"),
@@ -57,6 +59,7 @@ pub async fn get<P: Platform>(app: &App<P>, parts: &Parts, id: &str) -> Answer<P
             *reply.response.body_mut() = Body::Live(Live::of_log(live));
             Ok(reply)
         }
+        Log::NoAttempt { last } => Err(no_such_attempt(id, last).into()),
         Log::NotYet => Ok(reply(Bytes::new(), false, 0)),
     }
 }
@@ -64,17 +67,35 @@ pub async fn get<P: Platform>(app: &App<P>, parts: &Parts, id: &str) -> Answer<P
 /// The log as server-sent events, one a line.
 async fn lines<P: Platform>(app: &App<P>, parts: &Parts, id: ExecutionId) -> Answer<P> {
     // A place in a log counts from its beginning, so nothing can be left out here.
-    let mut query = Query::parse(parts.uri.query(), &["follow"], &[]);
+    let mut query = Query::parse(parts.uri.query(), &["attempt", "follow"], &[]);
+    let asked = query.number("attempt", ATTEMPTS);
     query.flag("follow");
     query.finish()?;
-    let from = match sse::resume(&parts.headers, |text| text.parse::<Place>().ok())? {
-        Resume::Start => Place::START,
-        Resume::After(place) => place,
+    let (attempt, from) = match sse::resume(&parts.headers, LogId::read)? {
+        Resume::Start => (asked, Place::START),
+        // Whoever was cut off goes on with the attempt that was being read.
+        Resume::After(LogId { attempt, place }) => (Some(asked.unwrap_or(attempt)), place),
         Resume::End => return Ok(sse::nothing_more()),
     };
     app.migrate().await?;
-    app.get(id).await?.ok_or_else(|| super::no_such(id))?;
-    Ok(sse::reply(Live::of_lines(LogFollower::new(id, from))))
+    let view = app.get(id).await?.ok_or_else(|| super::no_such(id))?;
+    let last = view.execution.attempt;
+    if attempt.is_some_and(|attempt| attempt > last) {
+        return Err(no_such_attempt(id, last).into());
+    }
+    let follower = LogFollower::new(id, attempt, from);
+    Ok(sse::reply(Live::of_lines(follower)))
+}
+
+/// The numbers that an attempt may have: the first one, and every retry.
+const ATTEMPTS: std::ops::RangeInclusive<u32> = 1..=MAX_RETRIES + 1;
+
+fn no_such_attempt(id: ExecutionId, last: u32) -> Problem {
+    let detail = match last {
+        1 => format!("The execution {id} has one attempt, the first."),
+        last => format!("The execution {id} has {last} attempts so far."),
+    };
+    Problem::new(Kind::NotFound, detail)
 }
 
 fn without_times() -> Problem {

@@ -4,7 +4,7 @@
 //! tests hold the rest to the routes, the readers of requests and the writers of answers, both ways.
 
 use app::{DEFAULT_SECRET, DeliveryState, MAX_TTL_SECONDS, Platform};
-use domain::{Fault, Outcome, Reason, Status, Timeouts};
+use domain::{Fault, Outcome, Reason, Retry, Status, Timeouts};
 use http::StatusCode;
 use http::header::{CONTENT_TYPE, HeaderValue};
 use serde_json::{Value, json};
@@ -47,6 +47,10 @@ fn names() -> Vec<(&'static str, Value)> {
         ("statuses", json!(Status::ALL.map(Status::as_str))),
         ("outcomes", json!(outcomes)),
         ("outcomesOrNull", or_null(&outcomes)),
+        (
+            "retriedOutcomes",
+            json!(Retry::OUTCOMES.map(Outcome::as_str)),
+        ),
         ("reasons", json!(reasons)),
         ("reasonsOrNull", or_null(&reasons)),
         ("faultsOrNull", or_null(&faults)),
@@ -76,6 +80,8 @@ fn numbers() -> Vec<(&'static str, Value)> {
         ("maxLabels", json!(limits::MAX_LABELS)),
         ("maxLabelKeyChars", json!(limits::MAX_LABEL_KEY_CHARS)),
         ("maxLabelValueChars", json!(limits::MAX_LABEL_VALUE_CHARS)),
+        ("maxRetries", json!(limits::MAX_RETRIES)),
+        ("maxAttempts", json!(limits::MAX_RETRIES + 1)),
         ("minPriority", json!(-limits::MAX_PRIORITY)),
         ("maxPriority", json!(limits::MAX_PRIORITY)),
         ("maxTtlSeconds", json!(MAX_TTL_SECONDS)),

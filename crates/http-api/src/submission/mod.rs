@@ -5,11 +5,12 @@ mod files;
 mod image;
 mod reader;
 mod resources;
+mod retry;
 mod text;
 mod webhook;
 
 use app::{MAX_TTL_SECONDS, WebhookRules};
-use domain::{Resources, Retry, Submission, Timeouts};
+use domain::{Resources, Submission, Timeouts};
 use serde_json::{Map, Value};
 
 use crate::limits::{
@@ -44,6 +45,7 @@ const FIELDS: &[&str] = &[
     "env",
     "files",
     "timeouts",
+    "retry",
     "priority",
     "labels",
     "ttlSeconds",
@@ -51,7 +53,7 @@ const FIELDS: &[&str] = &[
 ];
 
 /// Fields of the contract that this version does not have.
-const LATER_FIELDS: &[&str] = &["secretEnv", "retry"];
+const LATER_FIELDS: &[&str] = &["secretEnv"];
 
 /// Names that people put into the body, and where they belong.
 const ELSEWHERE: &[(&str, &str)] = &[
@@ -172,7 +174,7 @@ fn submission(
         env: text::env(&mut object, reader),
         files: files::files(&mut object, reader),
         timeouts: timeouts(&mut object, reader),
-        retry: Retry::default(),
+        retry: retry::retry(&mut object, reader),
         priority: priority(&mut object, reader),
         labels: text::labels(&mut object, reader),
         ttl_seconds: ttl_seconds(&mut object, rules, reader),

@@ -31,13 +31,14 @@ fn every_member_of_a_finished_one_is_told() {
             "expiresAt": "2026-01-31T13:00:00.000042Z",
             "durations": {"queueSeconds": 0.0, "startSeconds": 0.0, "runSeconds": 0.0},
             "attempts": [{
-                "number": 1, "dispatchedAt": time, "startedAt": time, "finishedAt": time, "outcome": "FAILED",
-                "reason": "Signaled", "exitCode": 137, "signal": 9,
+                "attempt": 1, "outcome": "FAILED", "reason": "Signaled", "fault": "script", "retryable": false,
+                "message": execution["message"], "exitCode": 137, "signal": 9, "dispatchedAt": time, "startedAt": time,
+                "finishedAt": time, "log": {"bytes": 2, "lostBytes": 0, "complete": true},
             }],
             "labels": {"a": "b"}, "image": "busybox:1.36",
             "resources": {"cpu": "500m", "memory": "256Mi", "ephemeralStorage": null},
             "timeouts": {"queueSeconds": 86400, "startSeconds": 300, "runSeconds": 600, "graceSeconds": 10},
-            "priority": 0,
+            "retry": {"limit": 0, "on": ["ERROR"]}, "priority": 0,
             "log": {"bytes": 2, "lostBytes": 0, "complete": true},
         })
     );

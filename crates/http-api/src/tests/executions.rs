@@ -54,7 +54,7 @@ fn the_smallest_request_is_accepted_and_shown_whole() {
         json!({"queueSeconds": 86400, "startSeconds": 300, "runSeconds": 600, "graceSeconds": 10})
     );
     assert_eq!(execution["image"], "busybox:1.36");
-    assert_eq!(execution["attempts"][0]["number"], 1);
+    assert_eq!(execution["attempts"][0]["attempt"], 1);
     assert_eq!(
         execution["durations"],
         json!({"queueSeconds": 0.0, "startSeconds": null, "runSeconds": null})

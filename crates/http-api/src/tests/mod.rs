@@ -17,6 +17,7 @@ mod logs;
 mod metrics;
 mod openapi;
 mod refused;
+mod retries;
 mod service;
 mod submission;
 mod tick;

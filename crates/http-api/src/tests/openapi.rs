@@ -244,7 +244,7 @@ fn every_field_of_a_submission_is_in_it_and_no_other() {
     let all = known(&problem(stranger.clone()), "");
     assert_eq!(keys(&schema["properties"]), all);
     assert_eq!(schema["additionalProperties"], false);
-    for inner in ["resources", "timeouts", "webhook"] {
+    for inner in ["resources", "timeouts", "retry", "webhook"] {
         let said = problem(json!({ "script": "true", inner: stranger }));
         let inner_schema = &schema["properties"][inner];
         assert_eq!(

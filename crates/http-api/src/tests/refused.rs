@@ -36,7 +36,7 @@ fn bad_requests_get_their_problems() {
         ("POST", "/executions", &[], "[]", 422, "validation", "The body must be an object"),
         ("POST", "/executions", &[], "{}", 422, "validation", "`/script` is required"),
         ("POST", "/executions", &[], r#"{"script":"x","scirpt":1}"#, 422, "validation", "did you mean `script`?"),
-        ("POST", "/executions", &[], r#"{"script":"x","retry":{}}"#, 422, "validation", "not supported yet"),
+        ("POST", "/executions", &[], r#"{"script":"x","secretEnv":{}}"#, 422, "validation", "not supported yet"),
         ("POST", "/executions", &text, SMALLEST, 415, "unsupported-media-type", "application/json"),
         ("POST", "/executions", &latin, SMALLEST, 415, "unsupported-media-type", "iso-8859-1"),
         ("POST", "/executions", &zipped, SMALLEST, 415, "unsupported-media-type", "gzip"),

@@ -308,7 +308,7 @@ impl Service {
         self.clock.dreams.borrow_mut().push((at, Box::new(dream)));
     }
 
-    /// Lets it run to that exit code, with that log, as a tick would.
+    /// Lets it run, or its next attempt, to that exit code, with that log, as a tick would.
     pub fn finish(&self, id: &str, exit_code: i32, log: StoredLog) {
         finish(&self.sqlite, id, exit_code, log, self.clock.now.get());
     }
@@ -340,6 +340,11 @@ pub fn finish(sqlite: &Sqlite, id: &str, exit_code: i32, log: StoredLog, now: Ti
         let Some(mut next) = transition(&execution, &observation, start) else {
             continue;
         };
+        if let Some(again) = domain::next_attempt(&execution, &next, start) {
+            let written = ready(store.retry(&again, &next, &log)).expect("a store");
+            assert_eq!(written, Written::Updated);
+            return;
+        }
         if next.status == Status::Finished {
             next.log = Some(domain::LogSummary {
                 bytes: log.bytes,

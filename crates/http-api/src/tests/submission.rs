@@ -1,6 +1,6 @@
 //! What `POST /executions` takes and refuses, without the service around it.
 
-use domain::{Resources, Submission};
+use domain::{Outcome, Resources, Retry, Submission};
 use serde_json::{Value, json};
 
 use crate::limits::*;
@@ -489,6 +489,69 @@ fn priorities_reach_as_far_up_as_down() {
 }
 
 #[test]
+fn retries_are_off_unless_asked_for() {
+    for (asked, expected) in [
+        (json!(null), Retry::default()),
+        (json!({}), Retry::default()),
+        (json!({"limit": 0}), Retry::of(0, &[Outcome::Error])),
+        (
+            json!({"limit": MAX_RETRIES}),
+            Retry::of(10, &[Outcome::Error]),
+        ),
+        (
+            json!({"limit": 2, "on": ["FAILED"]}),
+            Retry::of(2, &[Outcome::Failed]),
+        ),
+        (
+            json!({"limit": 2, "on": ["FAILED", "ERROR"]}),
+            Retry::of(2, &Retry::OUTCOMES),
+        ),
+    ] {
+        let submission = submit(json!({"script": "true", "retry": asked})).expect("valid");
+        assert_eq!(submission.retry, expected, "{asked}");
+    }
+}
+
+#[test]
+fn what_is_wrong_with_retries_is_told_at_once() {
+    for (value, pointer, detail) in [
+        (json!(3), "/retry", "must be an object, not a number"),
+        (json!({"limit": 11}), "/retry/limit", "from 0 to 10"),
+        (json!({"limit": 1.5}), "/retry/limit", "from 0 to 10"),
+        (json!({"limit": "2"}), "/retry/limit", "from 0 to 10"),
+        (json!({"limit": true}), "/retry/limit", "from 0 to 10"),
+        (json!({"on": "ERROR"}), "/retry/on", "not a string"),
+        (json!({"on": []}), "/retry/on", "at least one"),
+        (
+            json!({"on": ["ERROR", "FAILED", "ERROR"]}),
+            "/retry/on",
+            "at most 2",
+        ),
+        (
+            json!({"on": ["ERROR", "ERROR"]}),
+            "/retry/on/1",
+            "more than once",
+        ),
+        (json!({"on": ["CANCELED"]}), "/retry/on/0", "`CANCELED`"),
+        (json!({"on": ["error"]}), "/retry/on/0", "ERROR"),
+        (json!({"on": [null]}), "/retry/on/0", "not null"),
+        (json!({"limits": 2}), "/retry/limits", "`limit`"),
+    ] {
+        check_field("retry", value, pointer, detail);
+    }
+    let all = json!({"limit": -1, "on": ["SUCCEEDED", 7], "backoff": 1});
+    check(
+        json!({"script": "true", "retry": all}),
+        &[
+            ("/retry/limit", "from 0 to 10"),
+            ("/retry/on/0", "`SUCCEEDED`"),
+            ("/retry/on/1", "not a number"),
+            ("/retry/backoff", "no known field"),
+        ],
+    );
+}
+
+#[test]
 fn unknown_fields_are_refused_by_name() {
     for (name, detail) in [
         ("Script", "did you mean `script`?"),
@@ -505,7 +568,6 @@ fn unknown_fields_are_refused_by_name() {
         ("cpu", "belongs under `resources`"),
         ("idempotencyKey", "belongs in a header"),
         ("secretEnv", "not supported yet"),
-        ("retry", "not supported yet"),
         ("webhookUrl", "belongs under `webhook`"),
     ] {
         check_field(name, json!("x"), &format!("/{name}"), detail);
@@ -530,7 +592,7 @@ fn all_errors_are_told_at_once() {
     check(
         json!({
             "script": 1, "image": "?", "resources": {"cpu": "x", "memory": "x", "y": 1}, "env": {"1": 2},
-            "files": {"/": 3}, "timeouts": {"runSeconds": 0}, "labels": {"a": 1}, "retry": {}, "z": 1, "args": 7,
+            "files": {"/": 3}, "timeouts": {"runSeconds": 0}, "labels": {"a": 1}, "retry": {"limit": -1}, "z": 1, "args": 7,
         }),
         &[
             ("/script", "string"),
@@ -544,7 +606,7 @@ fn all_errors_are_told_at_once() {
             ("/files/~1", "text"),
             ("/timeouts/runSeconds", "whole"),
             ("/labels/a", "string"),
-            ("/retry", "yet"),
+            ("/retry/limit", "from 0 to 10"),
             ("/z", "known"),
             ("/args", "array"),
         ],

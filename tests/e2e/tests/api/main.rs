@@ -4,6 +4,7 @@ mod batch;
 mod list;
 mod logs;
 mod others;
+mod retries;
 mod submit;
 
 use std::time::Duration;
