@@ -1,14 +1,14 @@
 //! Writing what was seen: compare-and-set, log before delete, delete after the outcome is stored.
 
 use domain::{
-    About, Execution, ExecutionId, Observation, Relevance, Status, next_attempt, timeline,
+    About, Execution, ExecutionId, Observation, Reason, Relevance, Status, next_attempt, timeline,
     transition,
 };
 use jiff::Timestamp;
 use kubernetes::{PodObservation, Propagation};
 use store::{Step, StoredLog, Written};
 
-use crate::logs::better;
+use crate::logs::{better, has_log};
 use crate::{App, Error, Platform, Runtime};
 
 /// How often a write is tried again when another writer was quicker. Each loss means somebody else moved the
@@ -142,19 +142,12 @@ impl<P: Platform> App<P> {
         next: &Execution,
         pod: Option<&PodObservation>,
     ) -> Result<StoredLog, Error> {
-        let Some(pod) = pod else {
-            let complete = next.started_at.is_none();
+        let Some(pod) = pod.filter(|pod| has_log(pod)) else {
             return Ok(StoredLog {
-                complete,
+                complete: never_ran(next),
                 ..StoredLog::default()
             });
         };
-        if pod.terminated.is_none() && pod.running_since.is_none() {
-            return Ok(StoredLog {
-                complete: true,
-                ..StoredLog::default()
-            });
-        }
         // By something that stays the same however often we try: an outcome without an end of the container
         // has the time of each try for its own. Such a one is waited for until its clock has run out.
         let end = pod.terminated.as_ref().and_then(|t| t.finished_at);
@@ -219,4 +212,15 @@ impl<P: Platform> App<P> {
             Err(error) => Err(error.into()),
         }
     }
+}
+
+/// Whether it surely has not run, so that an empty log is all of it. A start that was not seen proves little where what
+/// went was not seen to its end either.
+fn never_ran(finished: &Execution) -> bool {
+    let ending = finished.ending.as_ref().map(|ending| ending.reason);
+    let unseen = matches!(
+        ending,
+        Some(Reason::JobDeleted | Reason::NodeLost | Reason::Lost)
+    );
+    finished.started_at.is_none() && !unseen
 }

@@ -372,6 +372,10 @@ pub(crate) fn verdict(error: &KubernetesError) -> Option<Reason> {
         KubernetesError::BadRequest { message } if message.contains("admission webhook") => {
             Some(Reason::AdmissionDenied)
         }
+        // A ValidatingAdmissionPolicy says 422, unless its author chose otherwise.
+        KubernetesError::Invalid { message, .. } if message.contains("denied request") => {
+            Some(Reason::AdmissionDenied)
+        }
         KubernetesError::BadRequest { .. }
         | KubernetesError::Invalid { .. }
         | KubernetesError::RequestTooLarge { .. }

@@ -92,7 +92,10 @@ fn is_news(entry: &Entry, known: &[Event]) -> bool {
 }
 
 /// Why it waits, where the pod itself does not tell.
-fn explanation(events: &[EventObservation], pod: Option<&PodObservation>) -> Option<Waiting> {
+pub(crate) fn explanation(
+    events: &[EventObservation],
+    pod: Option<&PodObservation>,
+) -> Option<Waiting> {
     let warnings = events.iter().filter(|event| event.kind == WARNING);
     let Some(pod) = pod else {
         let failed = warnings.filter(|event| event.reason == FAILED_CREATE);

@@ -20,6 +20,8 @@ mod observe;
 mod platform;
 mod read;
 mod readiness;
+#[cfg(test)]
+mod recorded;
 mod submit;
 mod tick;
 mod webhooks;

@@ -32,6 +32,9 @@ fn ended_by_cluster(pod: &PodObservation) -> Option<Observation> {
     if succeeded {
         return None;
     }
+    if let Some(broken_off) = pod.terminated.as_ref().and_then(start_broken_off) {
+        return Some(broken_off);
+    }
     let message = pod.pod_message.clone().unwrap_or_default();
     let over = pod.terminated.is_some() || pod.phase == "Failed";
     let failed = |reason, message| Some(Observation::PodFailed { reason, message });
@@ -65,6 +68,14 @@ fn ended_by_cluster(pod: &PodObservation) -> Option<Observation> {
         return failed(Reason::Lost, message);
     }
     if let (Some(disruption), true) = (&pod.disruption, over) {
+        if pod.terminated.is_none() && pod.node.is_some() && is_garbage_collection(disruption) {
+            return failed(
+                Reason::NodeLost,
+                format!(
+                    "the cluster gave up its node, where the script may still run: {disruption}"
+                ),
+            );
+        }
         return failed(
             Reason::Evicted,
             format!("the cluster ended the pod: {disruption}"),
@@ -75,13 +86,57 @@ fn ended_by_cluster(pod: &PodObservation) -> Option<Observation> {
         return Some(Observation::JobGone { message });
     }
     if pod.phase == "Failed" && pod.terminated.is_none() {
-        let reason = pod.pod_reason.as_deref().unwrap_or("no reason given");
+        let Some(reason) = &pod.pod_reason else {
+            // So a kubelet begins that has restarted and misses the container; it had been running.
+            let message =
+                "the pod failed and nothing tells how its container ended, or whether it ran";
+            return failed(Reason::Lost, message.to_owned());
+        };
         return failed(
             Reason::Evicted,
             format!("the pod failed before its container ran ({reason}): {message}"),
         );
     }
     None
+}
+
+/// The kubelet went away, or lost its patience, while the runtime was starting the container: the kubelet that comes after
+/// it reports a start that failed, which is nobody's doing who asked for it.
+fn start_broken_off(terminated: &Terminated) -> Option<Observation> {
+    let said = terminated.message.as_deref().unwrap_or_default();
+    let broken_off = [
+        "context canceled",
+        "context deadline exceeded",
+        "ttrpc: closed",
+    ];
+    if !is_start_error(terminated) || !broken_off.iter().any(|words| said.contains(words)) {
+        return None;
+    }
+    // Creating it does not run it yet; starting it may have.
+    let (reason, message) = if said.contains("failed to create containerd task") {
+        let message =
+            format!("the node broke off the start of its container, and nothing ran: {said}");
+        (Reason::Evicted, message)
+    } else {
+        let message = format!(
+            "the node broke off the start of its container, and it cannot be known whether it ran: {said}"
+        );
+        (Reason::Lost, message)
+    };
+    Some(Observation::PodFailed { reason, message })
+}
+
+fn is_start_error(terminated: &Terminated) -> bool {
+    let reason = terminated.reason.as_deref().unwrap_or_default();
+    matches!(
+        reason,
+        "StartError" | "ContainerCannotRun" | "RunContainerError"
+    )
+}
+
+/// The pod garbage collector removes what belongs to a node that is gone, and asks no kubelet.
+fn is_garbage_collection(disruption: &str) -> bool {
+    disruption.starts_with("PodGC") || disruption == "DeletionByPodGC"
 }
 
 /// The kubelet's ways to say that a pod went over a limit of its own; a node that is low on storage is not the
@@ -97,10 +152,7 @@ pub(crate) fn container_end(terminated: &Terminated) -> ContainerEnd {
         exit_code: terminated.exit_code,
         signal: terminated.signal,
         out_of_memory: reason == "OOMKilled",
-        start_error: matches!(
-            reason,
-            "StartError" | "ContainerCannotRun" | "RunContainerError"
-        ),
+        start_error: is_start_error(terminated),
         message: if reason == "Completed" || reason == "Error" {
             // The fallback to the log's end would repeat what the log says.
             String::new()
@@ -159,4 +211,4 @@ fn why_it_waits(pod: &PodObservation) -> Option<Observation> {
 
 #[cfg(test)]
 #[path = "observe_tests.rs"]
-mod tests;
+pub(crate) mod tests;

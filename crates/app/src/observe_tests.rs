@@ -98,7 +98,7 @@ fn deleted(pod: PodObservation) -> PodObservation {
 }
 
 /// An execution whose Job has been made.
-fn dispatched() -> Execution {
+pub(crate) fn dispatched() -> Execution {
     let quantity = |text: &str| text.parse().expect("a quantity");
     Execution {
         id: ExecutionId::new(time(0), [7; 10]),
@@ -197,6 +197,23 @@ fn a_command_that_could_not_be_started_never_ran() {
         check_end(&pod, Reason::InvalidSpec, Some(128), message);
         assert_eq!(after(&pod).started_at, None);
     }
+}
+
+#[test]
+fn a_start_that_the_node_broke_off_is_not_the_requests_fault() {
+    let start_error = |message: &str| {
+        let mut pod = ended(128, "StartError");
+        let end = pod.terminated.as_mut().expect("ended");
+        end.started_at = None;
+        end.message = Some(message.to_owned());
+        pod
+    };
+    // As a kubelet said that was killed while it started containers.
+    let created =
+        "failed to create containerd task: failed to create shim task: context canceled: unknown";
+    check_end(&start_error(created), Reason::Evicted, None, "nothing ran");
+    let started = "failed to start containerd task \"script\": context deadline exceeded: unknown";
+    check_end(&start_error(started), Reason::Lost, None, "cannot be known");
 }
 
 #[test]
@@ -334,6 +351,13 @@ fn a_disruption_tells_once_the_container_ended() {
         phase: "Failed".to_owned(),
         ..disrupted(running(), "PodGC: node no longer exists")
     };
+    check_end(&pod, Reason::NodeLost, None, "PodGC");
+    // It never had one, so nothing can run anywhere.
+    let pod = PodObservation {
+        phase: "Failed".to_owned(),
+        node: None,
+        ..disrupted(pending(), "PodGC: unscheduled pod terminating")
+    };
     check_end(&pod, Reason::Evicted, None, "PodGC");
 }
 
@@ -365,9 +389,9 @@ fn a_pod_that_failed_without_its_container_says_why_as_far_as_it_knows() {
     check_end(&refused, Reason::Evicted, None, "OutOfcpu");
     let silent = PodObservation {
         phase: "Failed".to_owned(),
-        ..pending()
+        ..waits_for("ContainerCreating", None)
     };
-    check_end(&silent, Reason::Evicted, None, "no reason given");
+    check_end(&silent, Reason::Lost, None, "nothing tells");
 }
 
 #[test]

@@ -9,13 +9,16 @@ use crate::{App, Platform, Runtime};
 /// mean that nobody ticks.
 const TICK_STALE_AFTER: SignedDuration = SignedDuration::from_secs(30);
 
+/// The state key of the last look's time, RFC 3339.
+const LAST_LOOK: &str = "lastReadiness";
+
 /// Whether one thing works, else what is wrong with it, for the operator.
 pub type Check = Result<(), String>;
 
 /// What the service stands on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Readiness {
-    /// The database answers.
+    /// The database answers, and can be written.
     pub store: Check,
     /// The API server answers and takes our token.
     pub kubernetes: Check,
@@ -45,9 +48,10 @@ impl<P: Platform> App<P> {
         }
     }
 
+    /// A database whose disk is full can be read all the same, but takes no submission: so it is written.
     async fn check_store(&self) -> Check {
         self.store
-            .ping()
+            .set_state(LAST_LOOK, &self.runtime.now().to_string())
             .await
             .map_err(|error| crate::Error::from(error).chain())
     }
