@@ -135,20 +135,35 @@ impl Kube {
         wait_for("the Job to be complete", limit, complete);
     }
 
-    /// Deletes the Job of that name with its pods.
+    /// Deletes a Job with its pods, as `kubectl delete job` does.
     pub fn delete_job(&self, name: &str) {
-        let url = format!(
-            "{}{}/{name}?propagationPolicy=Background",
-            self.url,
-            self.jobs_path()
-        );
+        let jobs = self.jobs_path();
+        self.delete(&format!("{jobs}/{name}?propagationPolicy=Background"));
+    }
+
+    /// Deletes a pod. Executor may not do that: the token must be somebody else's.
+    pub fn delete_pod(&self, name: &str) {
+        let namespace = &self.namespace;
+        self.delete(&format!("/api/v1/namespaces/{namespace}/pods/{name}"));
+    }
+
+    /// The namespace that it looks at.
+    pub fn namespace(&self) -> &str {
+        &self.namespace
+    }
+
+    /// Sends a DELETE; that the object is gone already is fine.
+    fn delete(&self, path: &str) {
+        let url = format!("{}{path}", self.url);
         let answer = self
             .agent
             .delete(&url)
             .header("authorization", format!("Bearer {}", self.token))
             .call();
-        if let Err(e) = answer {
-            panic!("DELETE {url}: {e}");
+        match answer {
+            Ok(answer) if answer.status().is_success() || answer.status() == 404 => {}
+            Ok(answer) => panic!("DELETE {url}: {}", answer.status()),
+            Err(e) => panic!("DELETE {url}: {e}"),
         }
     }
 

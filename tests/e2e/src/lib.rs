@@ -3,6 +3,7 @@
 //! - [`Stack`]: one Executor with its cluster, in a folder of its own, with ways to break it.
 //! - [`Client`]: the API as a caller sees it. [`raw`]: bytes on a socket, for what no decent client sends.
 //! - [`Kube`]: the API server as its administrator sees it, to check what Executor left there.
+//! - [`Admin`]: a real cluster in the hands of whoever sets it up and breaks it. [`Network`]: one that can be cut.
 //! - [`Ledger`]: where scripts write down that they ran, out of Executor's reach.
 //! - [`corpus`]: scripts with what is expected of them, in `scripts/`.
 //!
@@ -15,20 +16,24 @@
 //!
 //! Nothing is skipped silently: what one kind of cluster cannot have is printed as "not applicable".
 
+mod admin;
 mod client;
 pub mod corpus;
 mod expectation;
 mod kube;
 mod ledger;
+mod network;
 mod process;
 pub mod raw;
 mod settings;
 mod stack;
 mod wait;
 
+pub use admin::{Admin, Namespace};
 pub use client::{Answer, Client, RequestFailed};
 pub use kube::Kube;
 pub use ledger::Ledger;
+pub use network::Network;
 pub use process::Process;
 pub use settings::{ClusterKind, HostKind, RealCluster, top};
 pub use stack::{Options, Shared, Stack, TICK_TOKEN};

@@ -34,6 +34,10 @@ pub struct RealCluster {
     pub namespace: String,
     /// The image to run scripts in; none for Executor's default.
     pub image: Option<String>,
+    /// kubectl of its version.
+    pub kubectl: PathBuf,
+    /// The administrator's kubeconfig.
+    pub kubeconfig: PathBuf,
 }
 
 impl HostKind {
@@ -95,20 +99,24 @@ impl RealCluster {
             token: value("CLUSTER_TOKEN"),
             namespace: value("CLUSTER_NAMESPACE"),
             image: values.get("CLUSTER_IMAGE").map(|image| (*image).to_owned()),
+            kubectl: PathBuf::from(value("CLUSTER_KUBECTL")),
+            kubeconfig: PathBuf::from(value("CLUSTER_KUBECONFIG")),
         }
     }
 
     /// The host part of the URL: the node's address, which pods reach too.
     pub fn host(&self) -> &str {
-        let authority = self
-            .url
-            .split_once("://")
-            .map_or(&*self.url, |(_, rest)| rest);
-        let authority = authority.split('/').next().unwrap_or(authority);
+        let authority = authority(&self.url);
         authority
             .rsplit_once(':')
             .map_or(authority, |(host, _)| host)
     }
+}
+
+/// The `host:port` of a URL.
+pub(crate) fn authority(url: &str) -> &str {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    rest.split('/').next().unwrap_or(rest)
 }
 
 /// The top folder of the project.

@@ -1,5 +1,7 @@
 //! One Executor with its cluster, in a folder of its own, with ways to break it.
 
+use std::fs::File;
+use std::io::{ErrorKind, Write};
 use std::net::TcpListener;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
@@ -7,11 +9,13 @@ use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use crate::admin::{Admin, cluster_script};
 use crate::client::Client;
 use crate::kube::Kube;
 use crate::ledger::Ledger;
+use crate::network::Network;
 use crate::process::Process;
-use crate::settings::{ClusterKind, HostKind, top};
+use crate::settings::{ClusterKind, HostKind, authority, top};
 use crate::wait::{Seed, wait_for};
 
 /// The bearer token of `POST /internal/tick` in every stack.
@@ -30,11 +34,20 @@ const SHARED_TMP: &str = "/var/tmp";
 /// How long a stopped API server may take until it answers again.
 const API_SERVER_RETURNS_WITHIN: Duration = Duration::from_secs(60);
 
+/// What a file system gives out at once.
+const PAGE_BYTES: usize = 4096;
+
 /// How a stack differs from the usual one.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
     /// Application variables beside those every stack sets, by name.
     pub variables: Vec<(String, String)>,
+    /// The namespace of the Jobs; none for the cluster's usual one.
+    pub namespace: Option<String>,
+    /// The state folder is a file system of its own, of so many MiB. It lasts as long as the first host.
+    pub state_mebibytes: Option<u32>,
+    /// Hosts reach the API server through [`Stack::network`] only.
+    pub through_network: bool,
 }
 
 /// A running Executor with its cluster.
@@ -48,7 +61,9 @@ pub struct Stack {
     hosts: Vec<Process>,
     listens: Vec<String>,
     kube: Kube,
+    /// Where hosts look for the API server.
     kube_url: String,
+    network: Option<Network>,
 }
 
 /// The stack that all tests of one test binary share.
@@ -78,23 +93,35 @@ impl Stack {
             .tempdir_in(SHARED_TMP)
             .expect("a temporary folder")
             .keep();
-        let kind = ClusterKind::from_env();
+        let mut kind = ClusterKind::from_env();
         let cluster_listen = format!("127.0.0.1:{}", free_port());
-        let cluster = match &kind {
+        let cluster = match &mut kind {
             ClusterKind::Embedded => Some(start_cluster(&folder, &cluster_listen)),
-            ClusterKind::Real(_) => None,
+            ClusterKind::Real(real) => {
+                if let Some(namespace) = &options.namespace {
+                    real.namespace.clone_from(namespace);
+                }
+                None
+            }
         };
-        let (kube_url, kube) = match (&kind, &cluster) {
+        let (mut kube_url, kube) = match (&kind, &cluster) {
             (ClusterKind::Real(real), _) => (
                 real.url.clone(),
                 Kube::new(&real.url, &real.token, &real.namespace, Some(&real.ca)),
             ),
             (ClusterKind::Embedded, cluster) => {
                 let url = cluster.as_ref().map(|c| c.url.clone()).unwrap_or_default();
-                let kube = Kube::new(&url, EMBEDDED_TOKEN, "default", None);
+                let namespace = options.namespace.as_deref().unwrap_or("default");
+                let kube = Kube::new(&url, EMBEDDED_TOKEN, namespace, None);
                 (url, kube)
             }
         };
+        let network = options.through_network.then(|| {
+            let network = Network::to(authority(&kube_url));
+            // The certificate of a real API server has the name 127.0.0.1, too.
+            kube_url = kube_url.replace(authority(&kube_url), &network.address().to_string());
+            network
+        });
         if kind.is_real() {
             kube.delete_jobs();
         }
@@ -109,6 +136,7 @@ impl Stack {
             listens: Vec::new(),
             kube,
             kube_url,
+            network,
         };
         stack.add_host();
         stack
@@ -148,6 +176,53 @@ impl Stack {
     /// The API server, asked directly.
     pub fn kube(&self) -> &Kube {
         &self.kube
+    }
+
+    /// The real cluster's administrator; none where it is the embedded one.
+    pub fn admin(&self) -> Option<Admin> {
+        match &self.kind {
+            ClusterKind::Embedded => None,
+            ClusterKind::Real(real) => Some(Admin::new(real)),
+        }
+    }
+
+    /// What is between the hosts and the API server.
+    ///
+    /// # Panics
+    /// When the options did not ask for it.
+    pub fn network(&self) -> &Network {
+        self.network.as_ref().expect("a stack with a network")
+    }
+
+    /// Fills the file system of the state folder to its last byte.
+    ///
+    /// # Panics
+    /// When the options did not ask for one.
+    pub fn fill_state(&self) {
+        let path = self.filler();
+        let mut file = File::create(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+        loop {
+            match file.write_all(&[0; PAGE_BYTES]) {
+                Ok(()) => {}
+                Err(e) if e.kind() == ErrorKind::StorageFull => return,
+                Err(e) => panic!("{}: {e}", path.display()),
+            }
+        }
+    }
+
+    /// Takes away what filled the state folder.
+    pub fn free_state(&self) {
+        let path = self.filler();
+        std::fs::remove_file(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    }
+
+    /// A file in the state folder as the host sees it: its mounts are its own.
+    fn filler(&self) -> PathBuf {
+        assert!(self.options.state_mebibytes.is_some(), "no disk of its own");
+        let root = PathBuf::from(format!("/proc/{}/root", self.host_pid(0)));
+        let state = self.folder.join("state");
+        root.join(state.strip_prefix("/").expect("an absolute path"))
+            .join("filler")
     }
 
     /// A new ledger that this stack's scripts can reach.
@@ -196,7 +271,7 @@ impl Stack {
     pub fn stop_api_server(&mut self) {
         match &mut self.cluster {
             Some(process) => process.kill(),
-            None => cluster_script("stop"),
+            None => drop(cluster_script(&["program", "kube-apiserver", "stop"])),
         }
         assert!(
             !self.kube.answers(),
@@ -208,7 +283,7 @@ impl Stack {
     pub fn start_api_server(&mut self) {
         match &mut self.cluster {
             Some(process) => *process = start_cluster(&self.folder, &self.cluster_listen),
-            None => cluster_script("start"),
+            None => drop(cluster_script(&["program", "kube-apiserver", "start"])),
         }
         let kube = &self.kube;
         wait_for("the API server", API_SERVER_RETURNS_WITHIN, || {
@@ -228,14 +303,18 @@ impl Stack {
             );
         }
         let kind = HostKind::from_env();
-        let mut command = Command::new(kind.binary());
+        let state = self.folder.join("state");
+        let mut command = match self.options.state_mebibytes {
+            None => Command::new(kind.binary()),
+            Some(size) => on_a_disk_of_its_own(size, &state, &kind.binary()),
+        };
         // Spin keeps a state folder beside the manifest, and reads .env, in the current folder.
         command.current_dir(&self.folder);
         // Compiling the components takes seconds, and each stack would do it anew in its own folder.
         command.env("DEVHOST_COMPILED_DIR", top.join("target/devhost-compiled"));
         command.arg("up").arg("--from").arg(top.join("spin.toml"));
         command.args(["--listen", &self.listens[number]]);
-        command.arg("--state-dir").arg(self.folder.join("state"));
+        command.arg("--state-dir").arg(state);
         for (name, value) in self.variables() {
             command.arg("--variable").arg(format!("{name}={value}"));
         }
@@ -243,7 +322,10 @@ impl Stack {
             let file = self.folder.join("runtime-config.toml");
             let text = format!(
                 "[[client_tls]]\ncomponent_ids = [\"api\", \"reconciler\"]\nhosts = [{:?}]\nca_roots_file = {:?}\n",
-                real.host(),
+                authority(&self.kube_url)
+                    .split(':')
+                    .next()
+                    .unwrap_or_default(),
                 real.ca.display().to_string()
             );
             std::fs::write(&file, text).unwrap_or_else(|e| panic!("{}: {e}", file.display()));
@@ -255,7 +337,10 @@ impl Stack {
 
     fn variables(&self) -> Vec<(String, String)> {
         let (token, namespace) = match &self.kind {
-            ClusterKind::Embedded => (EMBEDDED_TOKEN.to_owned(), "default".to_owned()),
+            ClusterKind::Embedded => {
+                let namespace = self.options.namespace.as_deref().unwrap_or("default");
+                (EMBEDDED_TOKEN.to_owned(), namespace.to_owned())
+            }
             ClusterKind::Real(real) => (real.token.clone(), real.namespace.clone()),
         };
         let mut variables = vec![
@@ -319,17 +404,19 @@ fn start_cluster(folder: &Path, listen: &str) -> Process {
     )
 }
 
-fn cluster_script(verb: &str) {
-    let script = top().join("scripts/cluster");
-    let status = Command::new(&script)
-        .args(["apiserver", verb])
-        .stdin(Stdio::null())
-        .status()
-        .unwrap_or_else(|e| panic!("{}: {e}", script.display()));
-    assert!(
-        status.success(),
-        "scripts/cluster apiserver {verb}: {status}"
-    );
+/// The program in a mount namespace of its own, with a small disk in memory in that folder. It goes with the program, so
+/// nothing is left behind; and who is not root has the right to it in a user namespace of his own.
+fn on_a_disk_of_its_own(mebibytes: u32, folder: &Path, program: &Path) -> Command {
+    std::fs::create_dir_all(folder).unwrap_or_else(|e| panic!("{}: {e}", folder.display()));
+    let script = r#"mount -t tmpfs -o "size=$1" executor-test "$2" && chmod 700 "$2" && shift 2 && exec "$@""#;
+    let mut command = Command::new("unshare");
+    command.arg("--mount");
+    if !rustix::process::geteuid().is_root() {
+        command.args(["--user", "--map-root-user"]);
+    }
+    command.args(["/bin/sh", "-c", script, "sh", &format!("{mebibytes}m")]);
+    command.arg(folder).arg(program);
+    command
 }
 
 /// Removes the folder when this test process is gone without having dropped the stack: a static

@@ -1,7 +1,10 @@
 //! What breaks, and what must hold all the same: each test checks that its fault did fire.
 
+mod disk;
 mod hosts;
 mod kill;
+mod kills;
+mod network;
 mod outage;
 
 use std::collections::BTreeMap;
@@ -9,7 +12,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use e2e::{Client, Ledger, Seed, Stack};
+use e2e::{Answer, Client, Ledger, Seed, Stack};
 use serde_json::{Value, json};
 
 /// Callers that submit at once.
@@ -29,10 +32,17 @@ fn alone() -> MutexGuard<'static, ()> {
     ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// How long most scripts take, in seconds.
+const SHORT: &str = "0.2";
+
 fn note_script(ledger: &Ledger, nonce: &str, code: u64) -> Value {
+    lasting_script(ledger, nonce, code, SHORT)
+}
+
+fn lasting_script(ledger: &Ledger, nonce: &str, code: u64, seconds: &str) -> Value {
     let prelude = ledger.prelude(nonce);
     json!({
-        "script": format!("{prelude}note start; sleep 0.2; note end; exit {code}"),
+        "script": format!("{prelude}note start; sleep {seconds}; note end; exit {code}"),
         "resources": { "cpu": "10m", "memory": "16Mi" },
     })
 }
@@ -45,7 +55,12 @@ struct Batch {
     next: AtomicUsize,
     accepted: AtomicUsize,
     unanswered: AtomicUsize,
+    refused: AtomicUsize,
     given_up: AtomicBool,
+    may_be_refused: bool,
+    pace: Duration,
+    seconds: &'static str,
+    answered_within: Option<Duration>,
 }
 
 impl Batch {
@@ -57,7 +72,34 @@ impl Batch {
             next: AtomicUsize::new(0),
             accepted: AtomicUsize::new(0),
             unanswered: AtomicUsize::new(0),
+            refused: AtomicUsize::new(0),
             given_up: AtomicBool::new(false),
+            may_be_refused: false,
+            pace: Duration::ZERO,
+            seconds: SHORT,
+            answered_within: None,
+        }
+    }
+
+    /// Callers take a 503 for what it says, and come again.
+    fn that_may_be_refused(self) -> Self {
+        Self {
+            may_be_refused: true,
+            ..self
+        }
+    }
+
+    /// Its scripts take so many seconds.
+    fn lasting(self, seconds: &'static str) -> Self {
+        Self { seconds, ..self }
+    }
+
+    /// Callers rest that long after each submission, and insist on answers within a limit.
+    fn paced(self, pace: Duration, answered_within: Duration) -> Self {
+        Self {
+            pace,
+            answered_within: Some(answered_within),
+            ..self
         }
     }
 
@@ -70,13 +112,27 @@ impl Batch {
                 return;
             }
             let nonce = format!("{}-{number}", self.name);
-            let body = note_script(ledger, &nonce, self.codes[number]);
+            let body = lasting_script(ledger, &nonce, self.codes[number], self.seconds);
             while !self.given_up.load(Ordering::Relaxed) {
-                match client.try_post("/executions", &[("idempotency-key", &nonce)], &body) {
+                let asked = Instant::now();
+                let answer = client.try_post("/executions", &[("idempotency-key", &nonce)], &body);
+                if self
+                    .answered_within
+                    .is_some_and(|limit| asked.elapsed() > limit)
+                {
+                    eprintln!("{nonce}: no answer for {:?}", asked.elapsed());
+                    self.given_up.store(true, Ordering::Relaxed);
+                }
+                match answer {
                     Ok(answer) if matches!(answer.status, 200 | 201) => {
                         self.ids.lock().expect("no caller panics")[number] = Some(answer.id());
                         self.accepted.fetch_add(1, Ordering::Relaxed);
+                        std::thread::sleep(self.pace);
                         break;
+                    }
+                    Ok(answer) if self.may_be_refused && is_honest_refusal(&answer) => {
+                        self.refused.fetch_add(1, Ordering::Relaxed);
+                        std::thread::sleep(TRY_AGAIN_AFTER);
                     }
                     // Its failure shows in the count of those accepted.
                     Ok(answer) => {
@@ -117,6 +173,27 @@ impl Batch {
     fn nonces(&self) -> impl Iterator<Item = String> {
         (0..self.codes.len()).map(|number| format!("{}-{number}", self.name))
     }
+}
+
+/// Lets the callers go when their test panics: a scope waits for them.
+struct Watched<'a>(&'a Batch);
+
+impl Drop for Watched<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.given_up.store(true, Ordering::Relaxed);
+        }
+    }
+}
+
+/// A problem that says when to come again.
+fn is_honest_refusal(answer: &Answer) -> bool {
+    answer.status == 503
+        && answer.header("content-type") == Some("application/problem+json")
+        && answer.json()["type"] == "/problems/unavailable"
+        && answer
+            .header("retry-after")
+            .is_some_and(|seconds| seconds.parse::<u32>().is_ok())
 }
 
 /// Each of these nonces started and ended exactly once, and no other started at all.

@@ -34,6 +34,7 @@ fn options(receiver: &Receiver) -> Options {
             variable("webhook_allowed_hosts", "http://127.0.0.1".to_owned()),
             variable("webhook_hosts", receiver.origin()),
         ],
+        ..Options::default()
     }
 }
 

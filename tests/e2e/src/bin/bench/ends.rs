@@ -41,6 +41,7 @@ const P99_TARGET: Duration = Duration::from_millis(500);
 pub fn measure() -> Report {
     let options = Options {
         variables: vec![("max_running".to_owned(), (2 * OTHERS).to_string())],
+        ..Options::default()
     };
     let stack = Stack::start(options);
     let client = stack.client();
