@@ -364,6 +364,12 @@ impl From<KubernetesError> for NotCreated {
 /// The reason with which an execution ends whose Job the API server surely will not take, however often it is asked.
 pub(crate) fn verdict(error: &KubernetesError) -> Option<Reason> {
     match error {
+        // An answer that broke off does not say who forbids it: a quota and missing rights are waited out.
+        KubernetesError::Forbidden { message, .. }
+            if message.is_empty() || message.starts_with('{') =>
+        {
+            None
+        }
         KubernetesError::Forbidden {
             is_quota: false,
             is_permission: false,
@@ -413,5 +419,27 @@ pub(crate) fn run_spec(execution: &Execution, submission: &Submission) -> RunSpe
             + u64::from(t.grace_seconds)
             + POD_DEADLINE_MARGIN_SECONDS,
         labels: submission.labels.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    //! Which refusals by 403 are a verdict.
+    use super::*;
+
+    #[test]
+    fn a_refusal_that_broke_off_is_no_verdict() {
+        for (message, expected) in [
+            ("", None),
+            (r#"{"kind":"Status","message":"jobs.batch is forb"#, None),
+            ("images must be signed", Some(Reason::AdmissionDenied)),
+        ] {
+            let error = KubernetesError::Forbidden {
+                message: message.to_owned(),
+                is_quota: false,
+                is_permission: false,
+            };
+            assert_eq!(verdict(&error), expected, "{message}");
+        }
     }
 }
