@@ -154,7 +154,7 @@ impl<P: Platform> App<P> {
         let clock = current.deadline().map(|(_, at)| at);
         let clock = clock.or(current.stop_wanted_at());
         let since = end.into_iter().chain(clock).min();
-        let log = self.collect_log_or_give_up(next.id, pod, since).await?;
+        let log = self.whole_log(current, pod, since).await?;
         // What a script writes after this, until it is killed, is not seen.
         Ok(StoredLog {
             complete: log.complete && pod.terminated.is_some(),
@@ -162,11 +162,13 @@ impl<P: Platform> App<P> {
         })
     }
 
+    /// What is done once an outcome is stored.
     pub(crate) fn log_finished(&self, execution: &Execution) {
         self.log_ended(execution, Applied::Finished);
     }
 
     fn log_ended(&self, execution: &Execution, applied: Applied) {
+        self.drop_follower(execution.id);
         let reason = execution
             .ending
             .as_ref()

@@ -305,9 +305,7 @@ impl<P: Platform> App<P> {
             None => StoredLog::default(),
             Some(pod) => {
                 let since = current.stop_wanted_at().unwrap_or(current.created_at);
-                let log = self
-                    .collect_log_or_give_up(current.id, &pod, Some(since))
-                    .await?;
+                let log = self.whole_log(current, &pod, Some(since)).await?;
                 // It may write on until it is ended.
                 StoredLog {
                     complete: false,
@@ -335,10 +333,18 @@ impl<P: Platform> App<P> {
         until: Timestamp,
     ) -> Result<(), Error> {
         let pod = self.pod_of(current, uid).await?;
-        let with_log = pod.clone().filter(has_log);
+        let follower = match pod.as_ref().filter(|pod| has_log(pod)) {
+            Some(pod) => Some(self.any_follower(current.id, pod).await?),
+            None => None,
+        };
         let follow = pin!(async {
-            let log = self.follow_log(&with_log?.name).await.ok()?;
-            Some((log, self.runtime.now()))
+            let (follower, is_followed) = follower?;
+            if is_followed {
+                self.until_ended(&follower).await;
+            } else {
+                self.follow_once(current.id, &follower).await.ok()?;
+            }
+            Some((follower.log(), follower.ended()?))
         });
         let going = pin!(self.delete_and_watch(current, uid, pod, since, until));
         let (going, followed) = match future::select(going, follow).await {

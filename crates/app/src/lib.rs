@@ -5,6 +5,7 @@
 
 mod apply;
 mod cancel;
+mod collector;
 mod config;
 mod dispatch;
 mod dry_run;
@@ -12,6 +13,7 @@ mod error;
 mod events;
 mod explain;
 mod follow;
+mod followers;
 mod forget;
 mod lines;
 mod logs;
@@ -52,8 +54,10 @@ pub use store::{
 
 use std::cell::{OnceCell, RefCell};
 use std::collections::HashMap;
+use std::rc::Rc;
 
-use domain::ContainerEnd;
+use domain::{ContainerEnd, ExecutionId};
+use followers::Follower;
 use kubernetes::Client;
 use store::ExecutionStore;
 
@@ -70,6 +74,8 @@ pub struct App<P: Platform> {
     /// How containers of pods that are being deleted ended, by the pods' uids, as this instance's watch has seen it:
     /// between two looks at such a pod it may be gone with its end.
     seen_ends: RefCell<HashMap<String, ContainerEnd>>,
+    /// The logs that this instance follows, if it ticks.
+    followers: RefCell<HashMap<ExecutionId, Rc<Follower>>>,
 }
 
 impl<P: Platform> App<P> {
@@ -83,6 +89,7 @@ impl<P: Platform> App<P> {
             runtime,
             database: OnceCell::new(),
             seen_ends: RefCell::default(),
+            followers: RefCell::default(),
         }
     }
 

@@ -8,24 +8,19 @@ use jiff::{SignedDuration, Timestamp};
 use kubernetes::{Error as KubernetesError, LogStream, PodObservation, Transport};
 use store::StoredLog;
 
+use crate::collector::Collector;
 use crate::{App, Error, Platform, Runtime};
-
-/// How much of a log's beginning is kept, in bytes: 1 MiB, as the API promises.
-pub const LOG_HEAD_LIMIT_BYTES: usize = 1 << 20;
-
-/// How much of a log's end is kept, in bytes: 1 MiB, as the API promises.
-pub const LOG_TAIL_LIMIT_BYTES: usize = 1 << 20;
 
 /// How often the API server is asked for a log before the next tick has to try: a kubelet that is just busy
 /// answers by then.
-const LOG_READ_ATTEMPTS: u32 = 3;
+pub(crate) const LOG_READ_ATTEMPTS: u32 = 3;
 
 /// The pause between two such attempts.
-const LOG_READ_PAUSE: Duration = Duration::from_millis(200);
+pub(crate) const LOG_READ_PAUSE: Duration = Duration::from_millis(200);
 
 /// How long after the container's end its log may be unreadable before the outcome is stored without it.
 /// A kubelet that restarts is back by then; callers should not wait for ever for one that is not.
-const LOG_PATIENCE: SignedDuration = SignedDuration::from_secs(60);
+pub(crate) const LOG_PATIENCE: SignedDuration = SignedDuration::from_secs(60);
 
 /// How long a follower waits for a queued execution to start. Callers come back with the same request.
 const FOLLOW_START_LIMIT: Duration = Duration::from_secs(3600);
@@ -207,15 +202,6 @@ impl<P: Platform> App<P> {
         }
     }
 
-    /// The same of a container that is ending: ends when that does, or breaks.
-    pub(crate) async fn follow_log(&self, pod_name: &str) -> Result<StoredLog, KubernetesError> {
-        let options = kubernetes::LogOptions {
-            follow: true,
-            ..Default::default()
-        };
-        self.try_collect_log(pod_name, &options).await
-    }
-
     async fn try_collect_log(
         &self,
         pod_name: &str,
@@ -226,7 +212,7 @@ impl<P: Platform> App<P> {
         while let Some(chunk) = stream.chunk().await? {
             collector.push(&chunk);
         }
-        Ok(collector.finish())
+        Ok(collector.log())
     }
 }
 
@@ -245,100 +231,9 @@ pub(crate) fn better(first: StoredLog, second: StoredLog) -> StoredLog {
 }
 
 /// Whether the API server surely has no log of it: its pod is gone, or its container never started.
-fn log_is_not_there(error: &KubernetesError) -> bool {
+pub(crate) fn log_is_not_there(error: &KubernetesError) -> bool {
     matches!(
         error,
         KubernetesError::NotFound { .. } | KubernetesError::BadRequest { .. }
     )
-}
-
-/// Keeps the first and the last bytes of a stream, and counts them all.
-#[derive(Default)]
-struct Collector {
-    head: Vec<u8>,
-    tail: Vec<u8>,
-    bytes: u64,
-}
-
-impl Collector {
-    fn push(&mut self, chunk: &[u8]) {
-        self.bytes += chunk.len() as u64;
-        let room = LOG_HEAD_LIMIT_BYTES - self.head.len();
-        let (first, rest) = chunk.split_at(room.min(chunk.len()));
-        self.head.extend_from_slice(first);
-        self.tail.extend_from_slice(rest);
-        // Twice the limit before it is cut: each byte is moved at most once or twice, not once a chunk.
-        if self.tail.len() > 2 * LOG_TAIL_LIMIT_BYTES {
-            self.cut_tail();
-        }
-    }
-
-    fn cut_tail(&mut self) {
-        let surplus = self.tail.len().saturating_sub(LOG_TAIL_LIMIT_BYTES);
-        self.tail.drain(..surplus);
-    }
-
-    fn finish(mut self) -> StoredLog {
-        self.cut_tail();
-        let kept = (self.head.len() + self.tail.len()) as u64;
-        let lost_bytes = self.bytes - kept;
-        StoredLog {
-            head: self.head,
-            tail: self.tail,
-            bytes: self.bytes,
-            lost_bytes,
-            complete: lost_bytes == 0,
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    //! What is kept of a long log.
-    use super::*;
-
-    fn collect(length: usize, step: usize) -> (Vec<u8>, StoredLog) {
-        let all: Vec<u8> = (0..length).map(|i| (i / 7 % 251) as u8).collect();
-        let mut collector = Collector::default();
-        for chunk in all.chunks(step) {
-            collector.push(chunk);
-        }
-        (all, collector.finish())
-    }
-
-    #[test]
-    fn a_log_up_to_both_limits_is_kept_whole() {
-        for length in [
-            0,
-            1,
-            LOG_HEAD_LIMIT_BYTES,
-            LOG_HEAD_LIMIT_BYTES + 1,
-            LOG_HEAD_LIMIT_BYTES + LOG_TAIL_LIMIT_BYTES,
-        ] {
-            let (all, log) = collect(length, 65_521);
-            assert_eq!([log.head, log.tail].concat(), all);
-            assert_eq!(
-                (log.bytes, log.lost_bytes, log.complete),
-                (length as u64, 0, true)
-            );
-        }
-    }
-
-    #[test]
-    fn of_a_longer_one_head_and_tail_are_kept_and_the_rest_is_counted() {
-        for (length, step) in [
-            (10_000_000, 4096),
-            (10_000_000, 9_999_999),
-            (2_097_153, 1_000_003),
-        ] {
-            let (all, log) = collect(length, step);
-            assert_eq!(log.head, all[..LOG_HEAD_LIMIT_BYTES]);
-            assert_eq!(log.tail, all[length - LOG_TAIL_LIMIT_BYTES..]);
-            assert_eq!(
-                log.lost_bytes,
-                (length - LOG_HEAD_LIMIT_BYTES - LOG_TAIL_LIMIT_BYTES) as u64
-            );
-            assert!(!log.complete);
-        }
-    }
 }

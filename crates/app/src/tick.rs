@@ -5,6 +5,7 @@
 
 mod cancels;
 mod deadlines;
+mod followers;
 mod list;
 mod queue;
 mod retention;
@@ -17,10 +18,12 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use domain::ExecutionId;
+use futures::channel::mpsc::unbounded;
 use futures::future::{self, Either};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::{App, Error, Platform, Runtime};
+use followers::{ToFollow, Wanted};
 
 /// The lease's name in the store.
 const LEASE: &str = "tick";
@@ -94,6 +97,8 @@ struct Tick<'a, P: Platform> {
     last_failure: RefCell<String>,
     /// Attempts that ended in this tick, with the Job deleted: their pods' last events need no look at the store.
     done: RefCell<HashSet<(ExecutionId, u32)>>,
+    /// Takes the logs that are to be followed.
+    to_follow: ToFollow,
 }
 
 impl<P: Platform> App<P> {
@@ -144,6 +149,7 @@ impl<P: Platform> App<P> {
             self.runtime.sleep(LEASE_POLL).await;
         }
         let ends_at = called + SignedDuration::try_from(budget).unwrap_or(LEASE_TTL);
+        let (to_follow, wanted) = unbounded();
         let tick = Tick {
             app: self,
             holder,
@@ -157,9 +163,10 @@ impl<P: Platform> App<P> {
             failures: Cell::new(0),
             last_failure: RefCell::default(),
             done: RefCell::default(),
+            to_follow,
         };
         let leading = async {
-            let report = tick.run().await;
+            let report = tick.run(wanted).await;
             self.store.release_lease(LEASE, &tick.holder).await?;
             report
         };
@@ -169,21 +176,23 @@ impl<P: Platform> App<P> {
 }
 
 impl<P: Platform> Tick<'_, P> {
-    async fn run(&self) -> Result<TickReport, Error> {
+    async fn run(&self, wanted: Wanted) -> Result<TickReport, Error> {
         self.mark().await?;
         let watched = async {
             let (listed, version) = self.follow_pods().await;
             (listed, version, self.failures.get())
         };
-        let ((listed, version, failures), (), (), (), (), (), ()) = futures::join!(
+        let ((listed, version, failures), (), (), (), (), (), (), ()) = futures::join!(
             watched,
             self.drain_queue(),
             self.end_what_is_due(),
             self.carry_out_stops(),
             self.forget_expired(),
             self.explain_what_waits(),
+            self.follow_logs(wanted),
             self.keep_lease(),
         );
+        self.save_followed().await;
         // What failed beside or after the watch asks for a list too, and whoever has the lease now goes by its own.
         if let Some(version) = version.filter(|_| !self.lost.get())
             && failures == self.failures.get()

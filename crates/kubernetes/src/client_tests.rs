@@ -310,6 +310,20 @@ fn watches_have_bookmarks_and_an_end() {
 }
 
 #[test]
+fn a_log_is_read_on_from_a_time() {
+    let options = LogOptions {
+        since_time: Some("2026-01-02T03:04:05Z".parse().expect("a time")),
+        since_seconds: Some(8),
+        ..LogOptions::default()
+    };
+    let (_, request, _) = sent(200, "", async |c| {
+        c.read_log("x-1-abcde", &options).await.expect("a log");
+    });
+    let query = request.uri().query().unwrap_or_default();
+    assert_eq!(query, "container=script&sinceTime=2026-01-02T03%3A04%3A05Z");
+}
+
+#[test]
 fn logs_come_untouched() {
     let transport = FakeTransport::answering([answer_with(
         200,
@@ -320,6 +334,7 @@ fn logs_come_untouched() {
         follow: true,
         tail_lines: Some(9),
         since_seconds: Some(8),
+        since_time: None,
         timestamps: true,
         limit_bytes: Some(7),
         container: None,

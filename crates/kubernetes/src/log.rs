@@ -1,6 +1,7 @@
 //! Reading the log of a container.
 
 use bytes::Bytes;
+use jiff::Timestamp;
 use kube_core::subresource::LogParams;
 
 use crate::error::Error;
@@ -18,6 +19,8 @@ pub struct LogOptions {
     pub tail_lines: Option<u32>,
     /// Only what was written in the last so many seconds.
     pub since_seconds: Option<u32>,
+    /// Only what was written since, in whole seconds: kubelets leave out the rest of it. Goes before `since_seconds`.
+    pub since_time: Option<Timestamp>,
     /// Each line begins with its time (RFC 3339 with nanoseconds, then a space).
     pub timestamps: bool,
     /// At most so many bytes, from the beginning of what the other options leave.
@@ -34,7 +37,11 @@ impl LogOptions {
             ),
             follow: self.follow,
             tail_lines: self.tail_lines.map(i64::from),
-            since_seconds: self.since_seconds.map(i64::from),
+            since_seconds: match self.since_time {
+                Some(_) => None,
+                None => self.since_seconds.map(i64::from),
+            },
+            since_time: self.since_time,
             timestamps: self.timestamps,
             limit_bytes: self
                 .limit_bytes

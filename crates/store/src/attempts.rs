@@ -27,6 +27,7 @@ impl<S: Sql> ExecutionStore<S> {
             self.build("DELETE FROM logs WHERE execution_id = ")
                 .bind(ended.id.to_string())
                 .statement(),
+            self.forget_followed(ended.id),
         ];
         self.write(set, &step, others).await
     }

@@ -347,6 +347,7 @@ impl<S: Sql> ExecutionStore<S> {
         debug_assert_eq!(step.next.status, Status::Finished, "it ends with this");
         let mut others = vec![
             self.log_statement(step.next, log),
+            self.forget_followed(step.next.id),
             self.first_delivery(step.next),
         ];
         let ending = step.next.ending.as_ref();

@@ -9,10 +9,11 @@ use crate::sql::{Builder, Sql};
 use crate::{ExecutionStore, StoreError, Written};
 
 /// The tables with rows of executions, by their column `execution_id`.
-const BELONGINGS: [&str; 9] = [
+const BELONGINGS: [&str; 10] = [
     "payloads",
     "labels",
     "logs",
+    "followed_logs",
     "attempts",
     "attempt_logs",
     "events",

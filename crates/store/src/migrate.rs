@@ -54,6 +54,11 @@ const SQLITE: &[Migration] = &[
         name: "counters",
         text: include_str!("../migrations/sqlite/0008_counters.sql"),
     },
+    Migration {
+        version: 9,
+        name: "followed logs",
+        text: include_str!("../migrations/sqlite/0009_followed_logs.sql"),
+    },
 ];
 
 /// How often the change to WAL is tried. It fails at once, without the host's busy timeout, while

@@ -28,6 +28,11 @@ pub trait LogSource: Send + Sync {
     fn written_at(&self, offset: u64) -> io::Result<Timestamp>;
     /// Asks to be woken when more is written; dropping the answer ends that.
     fn follow(&self) -> Option<Box<dyn Send + Sync>>;
+    /// Where, about, the newest file begins of a log of that length: what is before it was rotated away. Who follows from
+    /// before reads on all the same, as with kubelets since 1.30.
+    fn newest(&self, _length: u64) -> u64 {
+        0
+    }
 }
 
 /// The query of one log request.
@@ -142,22 +147,40 @@ impl LogCursor {
         }
     }
 
-    /// Finds where `tailLines` and `since` begin.
+    /// Finds where the newest file begins, and in it `tailLines` and `since`.
     fn position(&mut self, length: u64, ended: bool) -> io::Result<()> {
+        self.offset = self.newest_start(length)?;
         if let Some(lines) = self.options.tail_lines {
-            self.offset = self.tail_start(length, ended, lines)?;
+            self.offset = self.tail_start(self.offset, length, ended, lines)?;
         }
         if let Some(since) = self.options.since {
-            self.offset = self.offset.max(self.since_start(length, ended, since)?);
+            let start = self.since_start(self.offset, length, ended, since)?;
+            self.offset = self.offset.max(start);
         }
         self.line_start = true;
         Ok(())
     }
 
-    fn tail_start(&self, length: u64, ended: bool, lines: u64) -> io::Result<u64> {
+    /// Files change between lines.
+    fn newest_start(&self, length: u64) -> io::Result<u64> {
+        let mut offset = self.source.newest(length);
+        let mut buffer = vec![0; if offset == 0 { 0 } else { READ_BYTES }];
+        while (1..length).contains(&offset) {
+            // A file that begins just behind a line feed is found too.
+            let want = buffer.len().min((length - offset + 1) as usize);
+            let count = read_fully(&*self.source, offset - 1, &mut buffer[..want])?;
+            match memchr::memchr(b'\n', &buffer[..count]) {
+                Some(at) => return Ok(offset + at as u64),
+                None => offset += count as u64,
+            }
+        }
+        Ok(offset.min(length))
+    }
+
+    fn tail_start(&self, from: u64, length: u64, ended: bool, lines: u64) -> io::Result<u64> {
         let mut starts: VecDeque<u64> = VecDeque::new();
-        let mut end = 0;
-        self.each_segment(0, length, ended, &mut |start, stop| {
+        let mut end = from;
+        self.each_segment(from, length, ended, &mut |start, stop| {
             starts.push_back(start);
             end = stop;
             if starts.len() as u64 > lines {
@@ -168,9 +191,15 @@ impl LogCursor {
         Ok(starts.front().copied().unwrap_or(end))
     }
 
-    fn since_start(&self, length: u64, ended: bool, since: Timestamp) -> io::Result<u64> {
+    fn since_start(
+        &self,
+        from: u64,
+        length: u64,
+        ended: bool,
+        since: Timestamp,
+    ) -> io::Result<u64> {
         // Times never decrease, so the first byte written since then is found by halving; its segment begins before it.
-        let (mut low, mut high) = (0, length);
+        let (mut low, mut high) = (from, length);
         while low < high {
             let middle = low + (high - low) / 2;
             if self.source.written_at(middle)? < since {
@@ -180,7 +209,7 @@ impl LogCursor {
             }
         }
         let mut result = length;
-        self.each_segment(0, length, ended, &mut |start, stop| {
+        self.each_segment(from, length, ended, &mut |start, stop| {
             result = if stop > low { start } else { stop };
             Ok(stop <= low)
         })?;
@@ -262,7 +291,7 @@ mod tests {
     use super::*;
 
     /// A log in memory, one millisecond a byte.
-    struct Memory(Vec<u8>, bool);
+    struct Memory(Vec<u8>, bool, u64);
 
     impl LogSource for Memory {
         fn length(&self) -> io::Result<(u64, bool)> {
@@ -280,10 +309,41 @@ mod tests {
         fn follow(&self) -> Option<Box<dyn Send + Sync>> {
             None
         }
+        fn newest(&self, length: u64) -> u64 {
+            self.2.min(length)
+        }
+    }
+
+    #[test]
+    fn only_the_newest_file_is_read() {
+        for (newest, expected) in [
+            (0, "aa\nbb\ncc"),
+            (1, "bb\ncc"),
+            (3, "bb\ncc"),
+            (4, "cc"),
+            (6, "cc"),
+            (7, ""),
+            (8, ""),
+        ] {
+            for tail_lines in [None, Some(9)] {
+                let options = LogOptions {
+                    tail_lines,
+                    since: Timestamp::from_millisecond(1).ok(),
+                    ..LogOptions::default()
+                };
+                let source = Memory(b"aa\nbb\ncc".to_vec(), true, newest);
+                let mut cursor = LogCursor::new(Arc::new(source), options);
+                let read = match cursor.poll().expect("poll") {
+                    LogPoll::Data(data) => data,
+                    _ => Vec::new(),
+                };
+                assert_eq!(String::from_utf8_lossy(&read), expected, "from {newest}");
+            }
+        }
     }
 
     fn read(bytes: &[u8], ended: bool, options: LogOptions) -> (Vec<u8>, LogPoll) {
-        let mut cursor = LogCursor::new(Arc::new(Memory(bytes.to_vec(), ended)), options);
+        let mut cursor = LogCursor::new(Arc::new(Memory(bytes.to_vec(), ended, 0)), options);
         let mut all = Vec::new();
         loop {
             match cursor.poll().expect("poll") {

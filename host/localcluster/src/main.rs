@@ -36,6 +36,9 @@ struct Arguments {
     /// How pods see the filesystem; by default the best that works here.
     #[arg(long, value_enum, default_value = "auto")]
     isolation: IsolationKind,
+    /// Logs are rotated whenever they have so many bytes more, as kubelets do at 10 MiB; never when not given.
+    #[arg(long)]
+    log_file_bytes: Option<u64>,
     /// The bearer token callers must show; everybody may call when not given.
     #[arg(long, env = "LOCALCLUSTER_TOKEN", hide_env_values = true)]
     token: Option<String>,
@@ -170,7 +173,11 @@ fn build_runner(
         isolation,
         Arc::new(move |what| waker.wake(what)),
     );
-    Ok(Box::new(runner.map_err(|error| error.to_string())?))
+    let runner = runner.map_err(|error| error.to_string())?;
+    if let Some(bytes) = arguments.log_file_bytes {
+        runner.rotate_logs(bytes);
+    }
+    Ok(Box::new(runner))
 }
 
 /// A seed that differs between runs: names must not repeat those of an earlier run.

@@ -159,6 +159,10 @@ impl<P: Platform> Tick<'_, P> {
         pod: &PodObservation,
     ) -> Result<(), Error> {
         let applied = self.app.apply(id, about_pod(pod), seen, Some(pod)).await?;
+        let is_known = !matches!(applied, Applied::Over | Applied::Unknown);
+        if is_known && matches!(seen, Observation::Started { .. }) {
+            self.follow(id, pod);
+        }
         match applied {
             Applied::Over if ends(seen) && !pod.deleted => {
                 // It ended before, by somebody who did not get to delete the Job.

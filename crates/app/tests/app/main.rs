@@ -9,6 +9,7 @@ mod endings;
 mod follows;
 mod forgetting;
 mod retries;
+mod rotations;
 mod stories;
 mod support;
 mod ticks;

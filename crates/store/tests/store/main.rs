@@ -10,6 +10,7 @@ mod claims;
 mod events;
 mod executions;
 mod figures;
+mod followed;
 mod forget;
 mod leases;
 mod lists;

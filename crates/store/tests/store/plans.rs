@@ -6,8 +6,8 @@ use domain::transition::Observation;
 use domain::{Entry, Outcome, Reason, Status, transition};
 use store::testing::{Sqlite, ready};
 use store::{
-    BatchKey, Cursor, Dialect, ExecutionStore, Filter, Rows, Settled, Sql, SqlError, Statement,
-    Step, StoredLog, Value,
+    BatchKey, Cursor, Dialect, ExecutionStore, Filter, FollowedLog, Rows, Settled, Sql, SqlError,
+    Statement, Step, StoredLog, Value,
 };
 
 use crate::support::*;
@@ -52,9 +52,10 @@ impl Recorder {
     }
 }
 
-const TABLES: [&str; 14] = [
+const TABLES: [&str; 15] = [
     "attempts",
     "attempt_logs",
+    "followed_logs",
     "executions",
     "events",
     "payloads",
@@ -171,7 +172,7 @@ fn a_retry_costs_the_same_however_many_there_are() {
         ready(store.retry(&next, &end, &StoredLog::default())).expect("it writes"),
         store::Written::Updated
     );
-    assert_eq!(store.sql().seen.borrow().len(), 4);
+    assert_eq!(store.sql().seen.borrow().len(), 5);
     ready(store.attempt_log(execution.id, 1)).expect("it reads");
     check(&store, &["attempt_logs_1", "logs_1"]);
     ready(store.earlier_attempts(&[execution.id])).expect("it reads");
@@ -254,8 +255,8 @@ fn the_number_of_statements_is_as_small_as_it_can_be() {
         ready(store.finish(&end, &log)).expect("it writes"),
         store::Written::Updated
     );
-    // The row, its log, the delivery to its webhook, and one more that counts the end.
-    count(4);
+    // The row, its log, what was read of that before, the delivery to its webhook, and one more that counts the end.
+    count(5);
 }
 
 #[test]
@@ -276,6 +277,11 @@ fn the_reconcilers_statements_cost_what_they_answer() {
     );
     ready(store.claim_unconfirmed(at(10), at(19), 5)).expect("it claims");
     check(&store, &["executions_unconfirmed (claim_until<?)"]);
+    ready(store.followed_ids(5)).expect("it reads");
+    ready(store.followed(execution.id)).expect("it reads");
+    let followed = [(execution.id, FollowedLog::default())];
+    ready(store.save_followed(&followed)).expect("it writes");
+    check(&store, &["sqlite_autoindex_followed_logs"]);
     ready(store.due(at(1), 5)).expect("it reads");
     check(&store, &["executions_deadline (deadline_at<?)"]);
     ready(store.claim_stops(at(1), at(9), 5)).expect("it claims");

@@ -80,6 +80,8 @@ pub(super) struct Shared {
     program: PathBuf,
     pub(super) ended: Mutex<HashSet<(String, String)>>,
     verbose: AtomicBool,
+    /// A log's file has at most so many bytes; 0 is no limit.
+    pub(super) log_file_bytes: AtomicU64,
 }
 
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -139,6 +141,7 @@ impl ProcessRunner {
             program: program.to_owned(),
             ended: Mutex::default(),
             verbose: AtomicBool::new(true),
+            log_file_bytes: AtomicU64::new(0),
         });
         let (work, queue) = channel();
         let watcher = shared.clone();
@@ -155,6 +158,14 @@ impl ProcessRunner {
     fn send(&self, work: Work) {
         // The worker lives as long as this sender, so there is always somebody to take it.
         let _ = self.work.send(work);
+    }
+
+    /// From now on logs are rotated, as kubelets do at 10 MiB: of each only what was written since its length was last a
+    /// multiple of that many bytes is read by who comes anew.
+    pub fn rotate_logs(&self, file_bytes: u64) {
+        self.shared
+            .log_file_bytes
+            .store(file_bytes, Ordering::Relaxed);
     }
 }
 

@@ -71,6 +71,12 @@ impl LogSource for ProcessLog {
         self.index.written_at(offset)
     }
 
+    fn newest(&self, length: u64) -> u64 {
+        // As if it had been rotated whenever its file reached that size.
+        let file_bytes = self.shared.log_file_bytes.load(Ordering::Relaxed);
+        length.checked_div(file_bytes).unwrap_or(0) * file_bytes
+    }
+
     fn follow(&self) -> Option<Box<dyn Send + Sync>> {
         // The lock is held over both, or a guard dropped in between would take this watch away.
         let mut followed = lock(&self.shared.followed);

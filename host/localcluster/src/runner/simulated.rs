@@ -23,10 +23,28 @@ struct Script {
     log: String,
     /// The output is `log` so many times, by default once.
     log_repeat: Option<usize>,
+    /// More of the output, later in the run.
+    writes: Vec<Write>,
+    /// Milliseconds from running until the log is rotated, each time.
+    rotate_ms: Vec<i64>,
+    /// What it writes when SIGTERM ends it.
+    last_words: String,
     /// The reason of the end; by default `Completed` or `Error`, by the exit code.
     reason: Option<String>,
     /// Milliseconds from SIGTERM to the end; by default it ends at once with 143.
     ignore_term: bool,
+}
+
+/// A piece of the output; every field has a default.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase", deny_unknown_fields)]
+struct Write {
+    /// Milliseconds from running until it is written.
+    at_ms: i64,
+    /// The text.
+    log: String,
+    /// The text so many times, by default once.
+    repeat: Option<usize>,
 }
 
 struct Simulated {
@@ -47,6 +65,9 @@ pub struct SimulatedRunner {
 enum Step {
     Start,
     End,
+    /// The write of that number.
+    Write(usize),
+    Rotate,
     Terminated,
     Killed,
     Deadline,
@@ -66,10 +87,26 @@ impl SimulatedRunner {
         }
         let news = if step == Step::Start {
             pod.started = Some(at);
-            pod.log.state().written = Some(at);
-            let run = pod.script.run_ms;
-            self.schedule(after(at, run), &key, Step::End);
+            let script = pod.script.clone();
+            let times = script.log_repeat.unwrap_or(1);
+            pod.log.state().write(&script.log, times, at);
+            for (index, write) in script.writes.iter().enumerate() {
+                self.schedule(after(at, write.at_ms), &key, Step::Write(index));
+            }
+            for milliseconds in &script.rotate_ms {
+                self.schedule(after(at, *milliseconds), &key, Step::Rotate);
+            }
+            self.schedule(after(at, script.run_ms), &key, Step::End);
             News::Started(at)
+        } else if let Step::Write(index) = step {
+            let write = &pod.script.writes[index];
+            let times = write.repeat.unwrap_or(1);
+            pod.log.state().write(&write.log, times, at);
+            return None;
+        } else if step == Step::Rotate {
+            let mut state = pod.log.state();
+            state.newest = state.bytes.len() as u64;
+            return None;
         } else {
             let code = match step {
                 Step::Terminated => 143,
@@ -83,7 +120,12 @@ impl SimulatedRunner {
                 .clone()
                 .filter(|_| step == Step::End)
                 .unwrap_or_else(|| by_code.to_owned());
-            pod.log.state().ended = true;
+            let mut state = pod.log.state();
+            if step == Step::Terminated {
+                state.write(&pod.script.last_words, 1, at);
+            }
+            state.ended = true;
+            drop(state);
             let exit = Exit {
                 code,
                 reason,
@@ -118,13 +160,7 @@ impl Runner for SimulatedRunner {
             if self.pods.contains_key(&key) {
                 continue;
             }
-            let log = Arc::new(SimulatedLog {
-                bytes: script
-                    .log
-                    .repeat(script.log_repeat.unwrap_or(1))
-                    .into_bytes(),
-                state: Mutex::default(),
-            });
+            let log = Arc::new(SimulatedLog::default());
             self.pods.insert(
                 key.clone(),
                 Simulated {
@@ -197,15 +233,31 @@ impl Runner for SimulatedRunner {
     }
 }
 
+#[derive(Default)]
 struct SimulatedLog {
-    bytes: Vec<u8>,
     state: Mutex<SimulatedLogState>,
 }
 
 #[derive(Default)]
 struct SimulatedLogState {
-    written: Option<Timestamp>,
+    bytes: Vec<u8>,
+    /// Where each piece begins, and when it was written.
+    pieces: Vec<(u64, Timestamp)>,
+    newest: u64,
     ended: bool,
+}
+
+impl SimulatedLogState {
+    fn write(&mut self, text: &str, times: usize, at: Timestamp) {
+        if text.is_empty() || times == 0 {
+            return;
+        }
+        self.pieces.push((self.bytes.len() as u64, at));
+        self.bytes.reserve(text.len() * times);
+        for _ in 0..times {
+            self.bytes.extend_from_slice(text.as_bytes());
+        }
+    }
 }
 
 impl SimulatedLog {
@@ -217,31 +269,30 @@ impl SimulatedLog {
 impl LogSource for SimulatedLog {
     fn length(&self) -> io::Result<(u64, bool)> {
         let state = self.state();
-        Ok((
-            if state.written.is_some() {
-                self.bytes.len() as u64
-            } else {
-                0
-            },
-            state.ended,
-        ))
+        Ok((state.bytes.len() as u64, state.ended))
     }
 
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
-        let rest = self.bytes.get(offset as usize..).unwrap_or_default();
+        let state = self.state();
+        let rest = state.bytes.get(offset as usize..).unwrap_or_default();
         let count = rest.len().min(buffer.len());
         buffer[..count].copy_from_slice(&rest[..count]);
         Ok(count)
     }
 
     fn written_at(&self, offset: u64) -> io::Result<Timestamp> {
-        Ok(byte_time(
-            self.state().written.unwrap_or(Timestamp::UNIX_EPOCH),
-            offset,
-        ))
+        let state = self.state();
+        let after = state.pieces.partition_point(|(start, _)| *start <= offset);
+        let piece = after.checked_sub(1).map(|index| state.pieces[index]);
+        let (start, at) = piece.unwrap_or((0, Timestamp::UNIX_EPOCH));
+        Ok(byte_time(at, offset - start))
     }
 
     fn follow(&self) -> Option<Box<dyn Send + Sync>> {
         None
+    }
+
+    fn newest(&self, _length: u64) -> u64 {
+        self.state().newest
     }
 }
