@@ -47,6 +47,8 @@ pub struct Final {
 #[derive(Clone, PartialEq)]
 struct Record {
     id: String,
+    /// The last attempt's number.
+    attempt: u32,
     status: String,
     outcome: String,
     reason: String,
@@ -139,22 +141,61 @@ pub fn endings(driver: &Driver) {
     let gone = finals.values().filter(|ended| is_gone(ended)).cloned();
     ended.extend(gone.map(|gone| (gone.record, gone.kept)));
     for (record, kept) in &ended {
-        let job = format!("x-{}", record.id);
-        let entries: Vec<Entry> = world
-            .ledger
-            .entries()
-            .iter()
-            .filter(|entry| entry.job == job)
-            .cloned()
-            .collect();
-        let harm = world.harmed.borrow().get(&job).copied();
+        let entries = entries_of(world, &job_of(record, record.attempt));
+        // What was done to one attempt may be why there is another.
+        let harm_to = |attempt| {
+            let harmed = world.harmed.borrow();
+            harmed.get(&job_of(record, attempt)).copied()
+        };
+        let harm = (1..=record.attempt).rev().find_map(harm_to);
         let planned = &driver.plan.submissions[record.number];
         let mut wrong = ending(world, (record, kept), planned, &entries, (harm, skewed));
+        if harm.is_none() {
+            wrong.extend(one_attempt_at_a_time(world, record));
+        }
         wrong.extend(webhook_is_told(world, record, planned));
         for what in wrong {
             world.broken(format!("{what}: {} ({})", record.id, describe(record)));
         }
     }
+}
+
+/// The name of the Job of that attempt.
+fn job_of(record: &Record, attempt: u32) -> String {
+    match attempt {
+        1 => format!("x-{}", record.id),
+        later => format!("x-{}-{later}", record.id),
+    }
+}
+
+/// What the ledger has of that Job.
+fn entries_of(world: &World, job: &str) -> Vec<Entry> {
+    let entries = world.ledger.entries();
+    let of_job = entries.iter().filter(|entry| entry.job == job);
+    of_job.cloned().collect()
+}
+
+/// I2 over all attempts: each starts once at most, and none while the one before it runs.
+fn one_attempt_at_a_time(world: &World, record: &Record) -> Vec<String> {
+    let mut wrong = Vec::new();
+    let mut ended_before = i64::MIN;
+    for attempt in 1..=record.attempt {
+        let entries = entries_of(world, &job_of(record, attempt));
+        let started: Vec<&Entry> = entries.iter().filter(|e| e.started.is_some()).collect();
+        if attempt < record.attempt && started.len() > 1 {
+            wrong.push(format!("I2: attempt {attempt} was started more than once"));
+        }
+        for entry in started {
+            let start = entry.started.map_or(i64::MAX, |at| world.millis(at));
+            if start < ended_before {
+                wrong.push(format!(
+                    "I2: attempt {attempt} was started at {start} ms, the one before ended at {ended_before} ms"
+                ));
+            }
+            ended_before = ended_before.max(ended_at(world, entry).unwrap_or(i64::MAX));
+        }
+    }
+    wrong
 }
 
 /// I10: who is to be told of an end is told, of this one, and not before it is stored.
@@ -186,7 +227,8 @@ fn webhook_is_told(world: &World, record: &Record, planned: &Planned) -> Vec<Str
 
 fn describe(record: &Record) -> String {
     format!(
-        "{} {} {} exit {:?} log {}/{} lost, complete {}",
+        "attempt {} {} {} {} exit {:?} log {}/{} lost, complete {}",
+        record.attempt,
         record.status,
         record.outcome,
         record.reason,
@@ -462,7 +504,7 @@ fn records(sqlite: &Sqlite, id: Option<&str>) -> Vec<Record> {
     let read = "SELECT id, status, coalesce(outcome, ''), coalesce(reason, ''), exit_code, \
          (SELECT value FROM labels WHERE execution_id = id AND name = 'number'), dispatched_at, \
          start_seconds, run_seconds, grace_seconds, finished_at, ttl_seconds, coalesce(log_bytes, 0), \
-         coalesce(log_lost_bytes, 0), coalesce(log_complete, 0) FROM executions WHERE id >= ?1 AND id <= ?2 ORDER BY id";
+         coalesce(log_lost_bytes, 0), coalesce(log_complete, 0), attempt FROM executions WHERE id >= ?1 AND id <= ?2 ORDER BY id";
     let mut statement = sqlite.connection().prepare_cached(read).expect("a schema");
     // Every id is between the two.
     let between = [id.unwrap_or("0"), id.unwrap_or("g")];
@@ -483,6 +525,7 @@ fn records(sqlite: &Sqlite, id: Option<&str>) -> Vec<Record> {
             bytes: row.get::<_, i64>(12)?.unsigned_abs(),
             lost: row.get::<_, i64>(13)?.unsigned_abs(),
             complete: row.get(14)?,
+            attempt: row.get(15)?,
         })
     });
     let rows = rows.expect("the records are read");
