@@ -108,6 +108,7 @@ fn start_broken_off(terminated: &Terminated) -> Option<Observation> {
         "context canceled",
         "context deadline exceeded",
         "ttrpc: closed",
+        "failed to start shim",
     ];
     if !is_start_error(terminated) || !broken_off.iter().any(|words| said.contains(words)) {
         return None;

@@ -212,6 +212,8 @@ fn a_start_that_the_node_broke_off_is_not_the_requests_fault() {
     let created =
         "failed to create containerd task: failed to create shim task: context canceled: unknown";
     check_end(&start_error(created), Reason::Evicted, None, "nothing ran");
+    let no_shim = "failed to create containerd task: failed to start shim: start failed: : signal: killed: unknown";
+    check_end(&start_error(no_shim), Reason::Evicted, None, "nothing ran");
     let started = "failed to start containerd task \"script\": context deadline exceeded: unknown";
     check_end(&start_error(started), Reason::Lost, None, "cannot be known");
 }
