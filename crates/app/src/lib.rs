@@ -53,7 +53,7 @@ pub use store::{
 };
 
 use std::cell::{OnceCell, RefCell};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 
 use domain::{ContainerEnd, ExecutionId};
@@ -75,7 +75,8 @@ pub struct App<P: Platform> {
     /// between two looks at such a pod it may be gone with its end.
     seen_ends: RefCell<HashMap<String, ContainerEnd>>,
     /// The logs that this instance follows, if it ticks.
-    followers: RefCell<HashMap<ExecutionId, Rc<Follower>>>,
+    // In order: they are stored one after the other, and the simulator replays histories.
+    followers: RefCell<BTreeMap<ExecutionId, Rc<Follower>>>,
 }
 
 impl<P: Platform> App<P> {
