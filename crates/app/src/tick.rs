@@ -17,7 +17,6 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
 use std::time::Duration;
 
-use domain::ExecutionId;
 use futures::channel::mpsc::unbounded;
 use futures::future::{self, Either};
 use jiff::{SignedDuration, Timestamp};
@@ -95,8 +94,9 @@ struct Tick<'a, P: Platform> {
     swept: Cell<u32>,
     failures: Cell<u32>,
     last_failure: RefCell<String>,
-    /// Attempts that ended in this tick, with the Job deleted: their pods' last events need no look at the store.
-    done: RefCell<HashSet<(ExecutionId, u32)>>,
+    /// The uids of the Jobs that this tick has deleted since their attempts are over: their pods' last events need no look at
+    /// the store.
+    done: RefCell<HashSet<String>>,
     /// Takes the logs that are to be followed.
     to_follow: ToFollow,
 }

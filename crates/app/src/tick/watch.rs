@@ -135,7 +135,8 @@ impl<P: Platform> Tick<'_, P> {
         let Some(id) = pod.execution_id.map(ExecutionId) else {
             return;
         };
-        if self.done.borrow().contains(&(id, pod.attempt)) {
+        let job_uid = pod.job_uid.as_deref();
+        if job_uid.is_some_and(|uid| self.done.borrow().contains(uid)) {
             return;
         }
         if let (true, Some(terminated)) = (pod.deleted || gone, &pod.terminated) {
@@ -164,8 +165,9 @@ impl<P: Platform> Tick<'_, P> {
             self.follow(id, pod);
         }
         match applied {
-            Applied::Over if ends(seen) && !pod.deleted => {
-                // It ended before, by somebody who did not get to delete the Job.
+            Applied::Over if !pod.deleted => {
+                // It ended before, by somebody who did not get to delete the Job; or that was created late, by a request
+                // that had been given up: the sooner it is deleted, the less of its script runs.
                 self.delete(id, pod.attempt, pod.job_uid.as_deref()).await
             }
             _ => {
@@ -208,7 +210,8 @@ impl<P: Platform> Tick<'_, P> {
         job_uid: Option<&str>,
     ) -> Result<(), Error> {
         self.app.delete_job(id, attempt, job_uid).await?;
-        self.done.borrow_mut().insert((id, attempt));
+        let deleted = job_uid.map(str::to_owned);
+        self.done.borrow_mut().extend(deleted);
         Ok(())
     }
 }
