@@ -222,24 +222,26 @@ impl Stamped {
 
     /// Takes bytes up to the blank after the time; or, of what is no time, nothing more than shows that.
     fn take_stamp(&mut self, chunk: &[u8]) -> (usize, bool) {
-        for (index, byte) in chunk.iter().enumerate() {
-            match byte {
-                b' ' => {
-                    self.is_strange = !looks_like_time(&self.stamp);
-                    return (index + 1, true);
-                }
-                b'\n' => {
-                    self.is_strange = true;
-                    return (index, true);
-                }
-                byte => self.stamp.push(*byte),
+        let room = STAMP_LIMIT_BYTES + 1 - self.stamp.len();
+        let chunk = &chunk[..room.min(chunk.len())];
+        let end = chunk.iter().position(|byte| matches!(byte, b' ' | b'\n'));
+        self.stamp
+            .extend_from_slice(&chunk[..end.unwrap_or(chunk.len())]);
+        match end {
+            Some(at) if chunk[at] == b' ' => {
+                self.is_strange = !looks_like_time(&self.stamp);
+                (at + 1, true)
             }
-            if self.stamp.len() > STAMP_LIMIT_BYTES {
+            Some(at) => {
                 self.is_strange = true;
-                return (index + 1, true);
+                (at, true)
+            }
+            None => {
+                let is_too_long = chunk.len() == room;
+                self.is_strange |= is_too_long;
+                (chunk.len(), is_too_long)
             }
         }
-        (chunk.len(), false)
     }
 
     /// The time of a line has come. Answers whether there is a gap before it.

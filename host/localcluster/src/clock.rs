@@ -55,15 +55,15 @@ impl<C: Clock + ?Sized> Clock for std::sync::Arc<C> {
 
 /// RFC 3339 with whole seconds, as `metav1.Time` is written.
 pub fn seconds(time: Timestamp) -> String {
-    time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+    format!("{time:.0}")
 }
 
 /// RFC 3339 with microseconds, as `metav1.MicroTime` is written.
 pub fn micros(time: Timestamp) -> String {
-    time.strftime("%Y-%m-%dT%H:%M:%S.%6fZ").to_string()
+    format!("{time:.6}")
 }
 
 /// RFC 3339 with nanoseconds, as the kubelet prefixes log lines.
 pub fn nanos(time: Timestamp) -> String {
-    time.strftime("%Y-%m-%dT%H:%M:%S.%9fZ").to_string()
+    format!("{time:.9}")
 }

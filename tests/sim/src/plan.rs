@@ -313,10 +313,13 @@ fn behaviour(chance: &mut Chance, number: usize) -> Script {
     };
     let (exit_code, reason) =
         chance.pick(&[(0, None), (0, None), (3, None), (137, Some("OOMKilled"))]);
-    let line = format!("line of {number}\n");
+    let mut line = format!("line of {number}\n");
     let times = match chance.below(40) {
-        // Over what is kept of head and tail together.
-        0 => (5 << 19) / line.len(),
+        0 => {
+            // Over what is kept of head and tail together; in long lines, since each costs the simulation its time.
+            line.insert_str(0, &"long ".repeat(200));
+            (5 << 19) / line.len()
+        }
         1..10 => 0,
         10..20 => 1,
         _ => 1 + chance.below(50),
