@@ -4,6 +4,7 @@
 //! lost the thread, reads on from the place and knows whether something is missing between.
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -39,6 +40,10 @@ const END_AFTER_STREAM: SignedDuration = SignedDuration::from_secs(3);
 /// Kubelets before 1.30 end a stream when they rotate the log (Kubernetes issue 115701), which they do beyond 10 MiB by
 /// default. A stream of fewer bytes than this, a tenth of that, surely did not end for that reason.
 const UNROTATED_BYTES: u64 = 1 << 20;
+
+/// So much text is stored in one transaction at least, if there is as much: with the largest log on top it stays under what a
+/// host takes at once.
+const SAVED_AT_ONCE_BYTES: usize = 1 << 20;
 
 /// After so many bytes what was read is stored for the first time, long before a node rotates anything away.
 const FIRST_SAVE_BYTES: u64 = 1 << 20;
@@ -264,15 +269,32 @@ impl<P: Platform> App<P> {
         Ok(())
     }
 
-    /// Stores what is new of those.
+    /// Stores what is new of those: short logs many in one transaction, since each transaction keeps other writers waiting.
     async fn save(&self, followers: &[(ExecutionId, Rc<Follower>)]) -> Result<(), Error> {
-        for (id, follower) in followers {
-            // One after the other: together they may be larger than what a host takes at once.
-            if let Some(log) = follower.unsaved() {
-                let bytes = log.bytes;
-                self.store.save_followed(&[(*id, log)]).await?;
-                follower.state.borrow_mut().saved = Some(bytes);
+        let mut rest = followers;
+        while !rest.is_empty() {
+            let mut logs = Vec::new();
+            let mut bytes = 0;
+            let mut taken = 0;
+            for (id, follower) in rest {
+                taken += 1;
+                if let Some(log) = follower.unsaved() {
+                    bytes += log.head.len() + log.tail.len();
+                    logs.push((*id, log));
+                }
+                if bytes >= SAVED_AT_ONCE_BYTES {
+                    break;
+                }
             }
+            self.store.save_followed(&logs).await?;
+            let stored = logs.iter().map(|(id, log)| (*id, log.bytes));
+            let stored: BTreeMap<ExecutionId, u64> = stored.collect();
+            for (id, follower) in &rest[..taken] {
+                if let Some(bytes) = stored.get(id) {
+                    follower.state.borrow_mut().saved = Some(*bytes);
+                }
+            }
+            rest = &rest[taken..];
         }
         Ok(())
     }
@@ -380,17 +402,20 @@ impl<P: Platform> App<P> {
         let mut stamped = Stamped::from(place);
         let mut stream = self.kubernetes.read_log(&follower.pod, &options).await?;
         let mut gap = false;
+        let mut is_empty = true;
         while let Some(chunk) = stream.chunk().await? {
+            is_empty &= chunk.is_empty();
             gap |= stamped.push(&chunk, &mut collector);
         }
         // Not even the last line is there any more. After a stream that came to its end, that is no loss: the node has rotated
         // the log, and nothing was written since.
-        if stamped.is_seeking() && !ended {
+        let is_unknown = stamped.is_seeking() && !ended;
+        if is_unknown && !is_empty && !stamped.was_strange() {
             collector.gap();
-            gap = true;
         }
+        gap |= is_unknown;
         let log = collector.log();
-        let complete = log.complete && !stamped.was_strange();
+        let complete = log.complete && !stamped.was_strange() && !is_unknown;
         let log = StoredLog { complete, ..log };
         Ok(ReadOn { log, gap })
     }

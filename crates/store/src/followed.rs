@@ -6,8 +6,9 @@ use crate::rows::{Reader, count};
 use crate::sql::{Sql, Statement};
 use crate::{ExecutionStore, MAX_ROWS, StoreError};
 
-/// At most this many are stored in one transaction: each may have 2 MiB, and others wait to write meanwhile.
-const MAX_SAVED: usize = 8;
+/// At most this many are stored in one transaction, since others wait to write meanwhile. Most logs are short; whoever has
+/// long ones, of up to 2 MiB, gives a few at a time.
+const MAX_SAVED: usize = 64;
 
 /// The log of a script that runs, as far as it was read. Sizes in bytes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
