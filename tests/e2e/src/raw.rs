@@ -2,7 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::client::Answer;
 
@@ -38,6 +38,30 @@ pub fn exchange(authority: &str, request: &[u8], half_close: bool) -> Option<Ans
         let _ = reading.shutdown(Shutdown::Both);
         answer
     })
+}
+
+/// Sends the bytes and reads what comes in that time, or up to the end: an answer that is cut off in its midst.
+///
+/// # Panics
+/// When there is no connection.
+pub fn exchange_for(authority: &str, request: &[u8], time: Duration) -> Option<Answer> {
+    let mut stream = TcpStream::connect(authority)
+        .unwrap_or_else(|e| panic!("cannot connect to {authority}: {e}"));
+    stream.write_all(request).expect("a small request is sent");
+    let until = Instant::now() + time;
+    let mut bytes = Vec::new();
+    let mut chunk = [0; 16 * 1024];
+    loop {
+        let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() || stream.set_read_timeout(Some(left)).is_err() {
+            break;
+        }
+        match stream.read(&mut chunk) {
+            Ok(0) | Err(_) => break,
+            Ok(n) => bytes.extend_from_slice(&chunk[..n]),
+        }
+    }
+    parse(&bytes, true)
 }
 
 fn read_answer(stream: &mut TcpStream) -> Option<Answer> {

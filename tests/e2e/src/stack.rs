@@ -48,6 +48,8 @@ pub struct Options {
     pub state_mebibytes: Option<u32>,
     /// Hosts reach the API server through [`Stack::network`] only.
     pub through_network: bool,
+    /// The embedded cluster rotates logs at so many bytes; a real one does as it is configured.
+    pub log_file_bytes: Option<u64>,
 }
 
 /// A running Executor with its cluster.
@@ -96,7 +98,7 @@ impl Stack {
         let mut kind = ClusterKind::from_env();
         let cluster_listen = format!("127.0.0.1:{}", free_port());
         let cluster = match &mut kind {
-            ClusterKind::Embedded => Some(start_cluster(&folder, &cluster_listen)),
+            ClusterKind::Embedded => Some(start_cluster(&folder, &cluster_listen, &options)),
             ClusterKind::Real(real) => {
                 if let Some(namespace) = &options.namespace {
                     real.namespace.clone_from(namespace);
@@ -282,7 +284,9 @@ impl Stack {
     /// Brings the API server back with the same state and address.
     pub fn start_api_server(&mut self) {
         match &mut self.cluster {
-            Some(process) => *process = start_cluster(&self.folder, &self.cluster_listen),
+            Some(process) => {
+                *process = start_cluster(&self.folder, &self.cluster_listen, &self.options)
+            }
             None => drop(cluster_script(&["program", "kube-apiserver", "start"])),
         }
         let kube = &self.kube;
@@ -391,11 +395,14 @@ impl Drop for Stack {
     }
 }
 
-fn start_cluster(folder: &Path, listen: &str) -> Process {
+fn start_cluster(folder: &Path, listen: &str, options: &Options) -> Process {
     let mut command = Command::new(ClusterKind::localcluster());
     command.current_dir(folder);
     command.args(["--listen", listen, "--token", EMBEDDED_TOKEN]);
     command.arg("--state-dir").arg(folder.join("cluster"));
+    if let Some(bytes) = options.log_file_bytes {
+        command.args(["--log-file-bytes", &bytes.to_string()]);
+    }
     Process::start(
         "localcluster",
         &mut command,

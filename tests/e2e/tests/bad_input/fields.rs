@@ -22,6 +22,7 @@ pub fn invalid() -> Vec<Invalid> {
     cases.extend(environments());
     cases.extend(files());
     cases.extend(timeouts());
+    cases.extend(retries());
     cases.extend(labels());
     cases
 }
@@ -156,6 +157,21 @@ fn timeouts() -> Vec<Invalid> {
         ("run clock for ever", of(json!({ "runSeconds": 1e15 })), "/timeouts/runSeconds", &[]),
         ("grace negative", of(json!({ "graceSeconds": -1 })), "/timeouts/graceSeconds", &[]),
         ("clock near startSeconds", of(json!({ "startSecond": 1 })), "/timeouts/startSecond", &["`startSeconds`"]),
+    ])
+}
+
+#[rustfmt::skip] // One line for each case reads as a table.
+fn retries() -> Vec<Invalid> {
+    let of = |value| with("retry", value);
+    table(vec![
+        ("retry a number", of(json!(3)), "/retry", &[]),
+        ("retries without end", of(json!({ "limit": 11 })), "/retry/limit", &["10"]),
+        ("retries negative", of(json!({ "limit": -1 })), "/retry/limit", &[]),
+        ("retries a string", of(json!({ "limit": "3" })), "/retry/limit", &[]),
+        ("retry on a string", of(json!({ "limit": 1, "on": "ERROR" })), "/retry/on", &[]),
+        ("retry on nothing", of(json!({ "limit": 1, "on": [] })), "/retry/on", &[]),
+        ("retry on success", of(json!({ "limit": 1, "on": ["SUCCEEDED"] })), "/retry/on/0", &[]),
+        ("retry field near limit", of(json!({ "limt": 1 })), "/retry/limt", &["`limit`"]),
     ])
 }
 
