@@ -150,6 +150,8 @@ pub(crate) struct Stamped {
     /// A line without a time: the rest of one that began before what was asked for, or words of the node's own.
     is_strange: bool,
     was_strange: bool,
+    /// A line with a time has come.
+    has_lines: bool,
     /// Where this answer is, or the one before it was.
     place: Option<Place>,
     sought: Option<Sought>,
@@ -191,6 +193,11 @@ impl Stamped {
     /// Whether the place to go on from has not come again yet, nor anything after it.
     pub fn is_seeking(&self) -> bool {
         self.sought.as_ref().is_some_and(|sought| !sought.is_found)
+    }
+
+    /// Whether any line of a log came at all: a node that has none left answers with nothing, or with words of its own.
+    pub fn has_lines(&self) -> bool {
+        self.has_lines
     }
 
     /// Whether there was text that was no line of the log: then its end is not the log's.
@@ -253,6 +260,7 @@ impl Stamped {
             self.was_strange |= !self.is_seeking();
             return false;
         }
+        self.has_lines = true;
         let Some(sought) = &mut self.sought else {
             self.now_at(stamp);
             return false;

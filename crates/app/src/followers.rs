@@ -402,15 +402,13 @@ impl<P: Platform> App<P> {
         let mut stamped = Stamped::from(place);
         let mut stream = self.kubernetes.read_log(&follower.pod, &options).await?;
         let mut gap = false;
-        let mut is_empty = true;
         while let Some(chunk) = stream.chunk().await? {
-            is_empty &= chunk.is_empty();
             gap |= stamped.push(&chunk, &mut collector);
         }
         // Not even the last line is there any more. After a stream that came to its end, that is no loss: the node has rotated
         // the log, and nothing was written since.
         let is_unknown = stamped.is_seeking() && !ended;
-        if is_unknown && !is_empty && !stamped.was_strange() {
+        if is_unknown && stamped.has_lines() {
             collector.gap();
         }
         gap |= is_unknown;
