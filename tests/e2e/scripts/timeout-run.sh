@@ -1,3 +1,5 @@
+trap 'printf "last words\n"; exit 3' TERM
 printf "started\n"
-sleep 60
+sleep 60 &
+wait
 printf "never\n"
