@@ -5,7 +5,7 @@ use domain::{
     transition,
 };
 use jiff::Timestamp;
-use kubernetes::{PodObservation, Propagation};
+use kubernetes::PodObservation;
 use store::{Step, StoredLog, Written};
 
 use crate::logs::{better, has_log};
@@ -179,40 +179,6 @@ impl<P: Platform> App<P> {
         };
         self.runtime
             .log(what, &[("execution", &execution.id), ("reason", &reason)]);
-    }
-
-    /// Deletes the Job of an attempt that is over, with its pod and its ConfigMaps. Gone already is fine.
-    ///
-    /// Where its uid is not known, the Job of that name is asked whether it is this execution's: a
-    /// stranger's is never deleted.
-    ///
-    /// # Errors
-    /// When the API server does not do it now; a later full list finds the Job again.
-    pub(crate) async fn delete_job(
-        &self,
-        execution_id: ExecutionId,
-        attempt: u32,
-        uid: Option<&str>,
-    ) -> Result<(), Error> {
-        let name = domain::execution::job_name(execution_id, attempt);
-        let uid = match uid {
-            Some(uid) => uid.to_owned(),
-            None => match self.kubernetes.get_job(&name).await {
-                Ok(job) if job.execution_id == Some(execution_id.0) => job.uid,
-                Ok(_) => return Ok(()),
-                Err(error) if error.is_not_found() => return Ok(()),
-                Err(error) => return Err(error.into()),
-            },
-        };
-        match self
-            .kubernetes
-            .delete_job(&name, Some(&uid), Propagation::Background)
-            .await
-        {
-            Ok(()) => Ok(()),
-            Err(error) if error.is_not_found() || error.is_conflict() => Ok(()),
-            Err(error) => Err(error.into()),
-        }
     }
 }
 

@@ -2,23 +2,20 @@
 //! run for too long is ended in the same way.
 //!
 //! The log is read and stored before the Job is deleted, the deletion waits for the pod (Foreground), and the outcome is
-//! stored when Job and pod are confirmed gone. Every step can be done again, by whoever comes after a crash. What
+//! stored when Job and pod are confirmed gone: see [`gone`]. Every step can be done again, by whoever comes after a crash. What
 //! the container did by itself before the deletion is its outcome, whoever asked for what.
 
-use std::pin::pin;
+mod gone;
+
 use std::time::Duration;
 
-use domain::{
-    ContainerEnd, Execution, ExecutionId, Observation, Status, Stop, timeline, transition,
-};
-use futures::future::{self, Either};
+use domain::{Execution, ExecutionId, Observation, Status, Stop, timeline, transition};
 use jiff::{SignedDuration, Timestamp};
-use kubernetes::{PodObservation, Propagation};
 use store::{Step, StoredLog, Written};
 
 use crate::apply::{Applied, CAS_ATTEMPTS, about};
-use crate::logs::{better, has_log};
-use crate::observe::{container_end, observation};
+use crate::logs::has_log;
+use crate::observe::observation;
 use crate::submit::CLAIM;
 use crate::{App, Error, Platform, Runtime};
 
@@ -31,28 +28,12 @@ const CANCEL_WORK: SignedDuration = SignedDuration::from_secs(12);
 /// When somebody may take up a cancel again at which something failed.
 const AGAIN_AFTER_FAILURE: SignedDuration = SignedDuration::from_secs(1);
 
-/// The first pause between two looks at a pod that is ending: most end within a second.
-const FIRST_LOOK_INTERVAL: Duration = Duration::from_millis(200);
-
-/// The longest such pause.
+/// The longest pause between two looks at what is ending.
 const LAST_LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// How long a creation that nobody has an answer to may still be on its way: an API server gives a request up
-/// after 60 s (its default), and the last claim on the creation may have begun just before the cancel.
+/// How long a creation that nobody has an answer to is waited for where its name cannot be taken: an API server gives a
+/// request up after 60 s (its default), and the last claim on the creation may have begun just before the cancel.
 const LATE_CREATION: SignedDuration = SignedDuration::from_secs(60).saturating_add(CLAIM);
-
-/// How long after its grace a pod may take to go before its caller is told what that waits for.
-const SLOW_END: SignedDuration = SignedDuration::from_secs(15);
-
-/// How long after its grace a pod may take to go at most. Clusters themselves give an unreachable node five minutes before
-/// they do anything about its pods.
-const CONFIRMATION_LIMIT: SignedDuration = SignedDuration::from_mins(10);
-
-/// How long the followed log may take to come to its end once the pod is gone.
-const LAST_LINES: Duration = Duration::from_secs(1);
-
-/// A followed log that ended is the whole log if its container is seen ended so soon after.
-const END_AFTER_LOG: SignedDuration = SignedDuration::from_secs(3);
 
 /// What became of the wish to cancel an execution.
 #[derive(Clone, Debug, PartialEq)]
@@ -68,23 +49,6 @@ pub enum Canceled {
     Finished(Execution),
     /// There is none of that id.
     Unknown,
-}
-
-/// What one look at an ending pod came to.
-enum Going {
-    /// Job and pod are gone for sure.
-    Gone {
-        end: Option<ContainerEnd>,
-        never_ran: bool,
-        /// When its end was first seen.
-        at: Timestamp,
-    },
-    /// It is finished otherwise, or somebody else has finished it.
-    Over,
-    /// Its time of work is over, and it still is there.
-    Later,
-    /// It could not be confirmed in time.
-    Unconfirmed(String),
 }
 
 impl<P: Platform> App<P> {
@@ -164,7 +128,7 @@ impl<P: Platform> App<P> {
     async fn delete_earlier_job(&self, id: ExecutionId) -> Result<(), Error> {
         match self.store.get(id).await? {
             Some(canceled) if canceled.attempt > 1 => {
-                self.delete_job(id, canceled.attempt - 1, None).await
+                self.retire_job(id, canceled.attempt - 1, None).await
             }
             _ => Ok(()),
         }
@@ -192,8 +156,8 @@ impl<P: Platform> App<P> {
                         "it is being ended, but the cluster cannot be asked just now: {why}"
                     );
                     if let Some(current) = self.store.get(id).await? {
-                        let canceling = Observation::Canceling { message };
-                        self.apply(id, about(&current), &canceling, None).await?;
+                        self.tell(&current, Observation::Canceling { message })
+                            .await?;
                     }
                 }
                 let again = self.runtime.now() + AGAIN_AFTER_FAILURE;
@@ -229,43 +193,32 @@ impl<P: Platform> App<P> {
         }
     }
 
-    /// It is not known whether its Job was created: asks by its name. Nobody creates it any more, but a creation may be on
-    /// its way.
+    /// It is not known whether its Job was created: asks by its name, and takes the name if it is free, so that a creation
+    /// that is still on its way comes to nothing.
     async fn find_its_job(&self, current: &Execution) -> Result<(), Error> {
-        let found = match self.kubernetes.get_job(&current.job_name()).await {
-            Ok(job) => Some(job),
-            Err(error) if error.is_not_found() => None,
-            Err(error) => return Err(error.into()),
-        };
+        self.doubt_creation(current).await?;
+        let found = self.job_named(&current.job_name()).await?;
         if let Some(job) = found {
             let asked = self.store.submission(current.id).await?;
             // Another's Job of that name is not ours to delete, and keeps ours from ever being created.
             if job.spec_digest == asked.map(|submission| submission.digest) {
-                let uid = job.uid;
-                self.apply(
-                    current.id,
-                    about(current),
-                    &Observation::JobExists { uid },
-                    None,
-                )
-                .await?;
-                return Ok(());
+                let exists = Observation::JobExists { uid: job.uid };
+                return self.tell(current, exists).await;
             }
         }
         if current.stop() == Some(Stop::RunTimeout) {
             // It ran, so its Job was there.
             let message = "its Job was deleted by somebody before its end was seen".to_owned();
-            self.apply(
-                current.id,
-                about(current),
-                &Observation::JobGone { message },
-                None,
-            )
-            .await?;
-            return Ok(());
+            return self.tell(current, Observation::JobGone { message }).await;
         }
+        let may_still_come = match self.take_name(current).await {
+            Ok(taken) => !taken,
+            // A quota may not leave room for it now, and later for what is on its way.
+            Err(Error::Kubernetes(error)) if error.is_definite() => true,
+            Err(error) => return Err(error),
+        };
         let asked_at = current.stop_wanted_at().unwrap_or(current.created_at);
-        if self.runtime.now() >= asked_at + LATE_CREATION {
+        if !may_still_come || self.runtime.now() >= asked_at + LATE_CREATION {
             let stopped = Observation::Stopped { end: None };
             return self
                 .conclude_cancel(current, &stopped, &nothing_written())
@@ -273,14 +226,16 @@ impl<P: Platform> App<P> {
         }
         let message = "it is being canceled; whether its Job was created will be known soon";
         let message = message.to_owned();
-        self.apply(
-            current.id,
-            about(current),
-            &Observation::Canceling { message },
-            None,
-        )
-        .await?;
+        self.tell(current, Observation::Canceling { message })
+            .await?;
         self.runtime.sleep(LAST_LOOK_INTERVAL).await;
+        Ok(())
+    }
+
+    /// Applies what was found out about it while it is being ended.
+    async fn tell(&self, current: &Execution, observation: Observation) -> Result<(), Error> {
+        self.apply(current.id, about(current), &observation, None)
+            .await?;
         Ok(())
     }
 
@@ -294,7 +249,7 @@ impl<P: Platform> App<P> {
             {
                 Applied::Finished | Applied::Retried => {
                     return self
-                        .delete_job(current.id, current.attempt, Some(uid))
+                        .retire_job(current.id, current.attempt, Some(uid))
                         .await;
                 }
                 Applied::Changed => return Ok(()),
@@ -321,172 +276,6 @@ impl<P: Platform> App<P> {
                 self.store.stop(Step::new(&next, &told), &log).await?;
         }
         Ok(())
-    }
-
-    /// Deletes the Job and waits for it and its pod to be gone, while the log is followed to its end: so the last words of
-    /// a script that catches SIGTERM are kept.
-    async fn see_it_gone(
-        &self,
-        current: &Execution,
-        uid: &str,
-        since: Timestamp,
-        until: Timestamp,
-    ) -> Result<(), Error> {
-        let pod = self.pod_of(current, uid).await?;
-        let follower = match pod.as_ref().filter(|pod| has_log(pod)) {
-            Some(pod) => Some(self.any_follower(current.id, pod).await?),
-            None => None,
-        };
-        let follow = pin!(async {
-            let (follower, is_followed) = follower?;
-            if is_followed {
-                self.until_ended(&follower).await;
-            } else {
-                self.follow_once(current.id, &follower).await.ok()?;
-            }
-            Some((follower.log(), follower.ended()?))
-        });
-        let going = pin!(self.delete_and_watch(current, uid, pod, since, until));
-        let (going, followed) = match future::select(going, follow).await {
-            Either::Right((followed, going)) => (going.await?, followed),
-            Either::Left((going, follow)) => match going? {
-                gone @ Going::Gone { .. } => {
-                    let rest = pin!(self.runtime.sleep(LAST_LINES));
-                    match future::select(follow, rest).await {
-                        Either::Left((followed, _)) => (gone, followed),
-                        Either::Right(_) => (gone, None),
-                    }
-                }
-                other => (other, None),
-            },
-        };
-        let kept = self.store.log(current.id).await?.unwrap_or_default();
-        match going {
-            Going::Over | Going::Later => Ok(()),
-            Going::Unconfirmed(message) => {
-                let lost = Observation::StopUnconfirmed { message };
-                self.conclude_cancel(current, &lost, &kept).await
-            }
-            Going::Gone { end, never_ran, at } => {
-                let log = match followed {
-                    Some((log, ended)) => {
-                        let whole = at.duration_since(ended) <= END_AFTER_LOG;
-                        let complete = log.complete && whole;
-                        better(kept, StoredLog { complete, ..log })
-                    }
-                    None if never_ran && kept.bytes == 0 => nothing_written(),
-                    None => kept,
-                };
-                self.conclude_cancel(current, &Observation::Stopped { end }, &log)
-                    .await
-            }
-        }
-    }
-
-    async fn delete_and_watch(
-        &self,
-        current: &Execution,
-        uid: &str,
-        mut last: Option<PodObservation>,
-        since: Timestamp,
-        until: Timestamp,
-    ) -> Result<Going, Error> {
-        let name = current.job_name();
-        match self
-            .kubernetes
-            .delete_job(&name, Some(uid), Propagation::Foreground)
-            .await
-        {
-            Err(error) if !error.is_not_found() && !error.is_conflict() => return Err(error.into()),
-            _ => {}
-        }
-        let mut ended_at = None;
-        let mut interval = FIRST_LOOK_INTERVAL;
-        loop {
-            let mut pod = self.pod_of(current, uid).await?;
-            if pod.is_none() && self.job_is_gone(&name, uid).await? {
-                // Asked again: while the Job was there, it might have made one.
-                pod = self.pod_of(current, uid).await?;
-                if pod.is_none() {
-                    let has_no_node = |pod: &PodObservation| pod.node.is_none();
-                    return Ok(Going::Gone {
-                        end: last.as_ref().and_then(|pod| self.end_of(pod)),
-                        never_ran: last.as_ref().is_some_and(has_no_node),
-                        at: ended_at.unwrap_or_else(|| self.runtime.now()),
-                    });
-                }
-            }
-            if let Some(pod) = pod {
-                if let Some(terminated) = &pod.terminated {
-                    ended_at.get_or_insert(self.runtime.now());
-                    let end = Observation::Ended(container_end(terminated));
-                    let applied = self
-                        .apply(current.id, about(current), &end, Some(&pod))
-                        .await?;
-                    if applied.has_ended() {
-                        return Ok(Going::Over);
-                    }
-                }
-                last = Some(pod);
-            }
-            let grace = SignedDuration::from_secs(current.timeouts.grace_seconds.into());
-            let ends_by = last.as_ref().and_then(|pod| pod.delete_by);
-            let ends_by = ends_by.map_or(since + grace, |at| at.max(since + grace));
-            let now = self.runtime.now();
-            let message = ending_slowly(last.as_ref());
-            if now >= until {
-                return Ok(if now >= ends_by + CONFIRMATION_LIMIT {
-                    let why = match current.stop() {
-                        Some(Stop::RunTimeout) => "its time to run was over",
-                        _ => "it was canceled",
-                    };
-                    Going::Unconfirmed(format!(
-                        "{why}, but {message} and the script may still run there"
-                    ))
-                } else {
-                    Going::Later
-                });
-            }
-            if now >= ends_by + SLOW_END {
-                let message = format!("it is being ended, but {message}");
-                self.apply(
-                    current.id,
-                    about(current),
-                    &Observation::Canceling { message },
-                    None,
-                )
-                .await?;
-            }
-            self.runtime.sleep(interval).await;
-            interval = (interval * 3 / 2).min(LAST_LOOK_INTERVAL);
-        }
-    }
-
-    /// How the container of a pod ended that is gone now, as far as anybody here has seen.
-    fn end_of(&self, last: &PodObservation) -> Option<ContainerEnd> {
-        let seen = last.terminated.as_ref().map(container_end);
-        seen.or_else(|| self.seen_ends.borrow().get(&last.uid).cloned())
-    }
-
-    async fn job_is_gone(&self, name: &str, uid: &str) -> Result<bool, Error> {
-        match self.kubernetes.get_job(name).await {
-            Ok(job) => Ok(job.uid != uid),
-            Err(error) if error.is_not_found() => Ok(true),
-            Err(error) => Err(error.into()),
-        }
-    }
-
-    /// The pod of that Job; of several the one that has not ended.
-    async fn pod_of(
-        &self,
-        current: &Execution,
-        uid: &str,
-    ) -> Result<Option<PodObservation>, Error> {
-        let pods = self.kubernetes.pods_of_job(&current.job_name()).await?;
-        let ours = pods
-            .into_iter()
-            .filter(|pod| pod.job_uid.as_deref() == Some(uid));
-        Ok(ours.min_by_key(|pod| pod.terminated.is_some()))
     }
 
     /// Stores the end of a cancel with the log that is kept of it, if the execution still is at the attempt of that record.
@@ -522,20 +311,5 @@ pub(crate) fn nothing_written() -> StoredLog {
     StoredLog {
         complete: true,
         ..StoredLog::default()
-    }
-}
-
-/// What is known of a pod that takes long to go.
-fn ending_slowly(pod: Option<&PodObservation>) -> String {
-    match pod {
-        Some(PodObservation {
-            name,
-            node: Some(node),
-            ..
-        }) => format!(
-            "the node {node} has not confirmed the end of the pod {name}: it may be out of reach,"
-        ),
-        Some(pod) => format!("the pod {} is not gone yet,", pod.name),
-        None => "its Job is not gone yet,".to_owned(),
     }
 }

@@ -1,8 +1,8 @@
 //! Creating the Job of an execution: once, whatever gets lost on the way.
 //!
 //! The intent is stored before the first request (`dispatched_at`), the Job's name is derived from the id, and its uid
-//! is stored last. Between the two every step can be done again: a second creation is a conflict,
-//! a second ConfigMap too, and unsuspending twice is unsuspending.
+//! is stored last. Between the two every step can be done again: a second creation is a conflict, for as long as the name
+//! stays taken ([`retire`](crate::retire)), a second ConfigMap too, and unsuspending twice is unsuspending.
 
 use std::collections::BTreeMap;
 
@@ -44,13 +44,12 @@ pub(crate) enum Attempt {
 }
 
 impl Attempt {
-    /// Of an execution just taken from the queue. One that was there before may have been asked for: an answer was lost,
-    /// and what came after it put it back. The first generation is its acceptance, the second its first dispatch.
+    /// Of an execution just taken from the queue: an answer may have been lost, and what came after it put it back.
     pub(crate) const fn from_queue(execution: &Execution) -> Self {
-        if execution.generation <= 2 {
-            Self::First
-        } else {
+        if execution.creation_in_doubt {
             Self::Again
+        } else {
+            Self::First
         }
     }
 }
@@ -109,7 +108,7 @@ impl<P: Platform> App<P> {
             .await?
         {
             Applied::Over | Applied::Unknown => {
-                self.delete_job(execution.id, attempt, Some(&uid)).await?;
+                self.retire_job(execution.id, attempt, Some(&uid)).await?;
             }
             Applied::Finished | Applied::Retried | Applied::Changed | Applied::Nothing => {}
         }
@@ -128,25 +127,27 @@ impl<P: Platform> App<P> {
         }
         let mut spec = run_spec(execution, submission);
         spec.database = self.database().await?.to_owned();
-        let mut payload = kubernetes::payload(&spec);
-        // An earlier creation may have gone through unseen, and its script may end while this one is on its way:
-        // then the name is free again. So the Job runs only once the record, read after the creation, says so.
-        if attempt == Attempt::Again
-            && let Some(spec) = payload.job.spec.as_mut()
-        {
-            spec.suspend = Some(true);
-        }
-        let (uid, suspended) = match self.kubernetes.create_job(&payload.job).await {
-            Ok(job) => (job.uid, job.suspended),
+        let payload = kubernetes::payload(&spec);
+        let earlier = match attempt {
+            Attempt::First => None,
+            // Looked for first: a quota or a policy that speaks against another Job would hide that there is one.
+            Attempt::Again => self.job_named(&execution.job_name()).await?,
+        };
+        let created = match earlier {
+            Some(job) => Ok(job),
+            None => self.kubernetes.create_job(&payload.job).await,
+        };
+        let job = match created {
             Err(error) if error.is_already_exists() => {
-                let found = self.kubernetes.get_job(&execution.job_name()).await?;
-                if found.spec_digest.as_deref() != Some(submission.digest.as_str()) {
-                    return Err(NotCreated::Foreign);
-                }
-                (found.uid, found.suspended)
+                self.kubernetes.get_job(&execution.job_name()).await?
             }
             Err(error) => return Err(NotCreated::NoJob(error)),
+            Ok(job) => job,
         };
+        if job.spec_digest.as_deref() != Some(submission.digest.as_str()) {
+            return Err(NotCreated::Foreign);
+        }
+        let (uid, suspended) = (job.uid, job.suspended);
         if suspended {
             match self.store.get(execution.id).await.map_err(Error::from)? {
                 Some(current)
@@ -159,7 +160,7 @@ impl<P: Platform> App<P> {
                     }
                 }
                 _ => {
-                    self.delete_job(execution.id, execution.attempt, Some(&uid))
+                    self.retire_job(execution.id, execution.attempt, Some(&uid))
                         .await?;
                     return Err(NotCreated::Finished);
                 }
@@ -176,10 +177,10 @@ impl<P: Platform> App<P> {
     }
 
     /// Whether the script of the attempt before is known to run still; two never run at once. What is left of that
-    /// attempt's Job is deleted before, so that it comes to its end.
+    /// attempt's Job is retired before, so that it comes to its end, and none of it can come late.
     async fn earlier_still_runs(&self, execution: &Execution) -> Result<bool, Error> {
         let (id, earlier) = (execution.id, execution.attempt - 1);
-        self.delete_job(id, earlier, None).await?;
+        self.retire_job(id, earlier, None).await?;
         let name = domain::execution::job_name(id, earlier);
         let pods = self.kubernetes.pods_of_job(&name).await?;
         Ok(pods.iter().any(|pod| {

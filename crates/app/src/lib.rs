@@ -24,6 +24,7 @@ mod read;
 mod readiness;
 #[cfg(test)]
 mod recorded;
+mod retire;
 mod submit;
 mod tick;
 mod webhooks;

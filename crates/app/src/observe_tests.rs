@@ -111,6 +111,7 @@ pub(crate) fn dispatched() -> Execution {
         job_uid: Some("j".to_owned()),
         started_at: None,
         cancel_requested_at: None,
+        creation_in_doubt: false,
         timed_out_at: None,
         stopping_since: None,
         finished_at: None,

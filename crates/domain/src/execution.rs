@@ -197,6 +197,9 @@ pub struct Execution {
     pub dispatched_at: Option<Timestamp>,
     /// The uid of its Job. Once known, no Job is created for it again.
     pub job_uid: Option<String>,
+    /// Whether a request for a Job of it was ever left without an answer, so that it may still arrive: the names of its
+    /// Jobs must stay taken for a while. Set by the store, never taken back.
+    pub creation_in_doubt: bool,
     /// When its container started, by the cluster's clock.
     pub started_at: Option<Timestamp>,
     /// When its caller asked for its end.
@@ -241,6 +244,7 @@ impl Execution {
             due_at: now,
             dispatched_at: None,
             job_uid: None,
+            creation_in_doubt: false,
             started_at: None,
             cancel_requested_at: None,
             timed_out_at: None,

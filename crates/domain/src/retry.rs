@@ -16,10 +16,6 @@ const FIRST_PAUSE: SignedDuration = SignedDuration::from_secs(1);
 /// The longest pause. Each is twice the one before up to here, so that ten retries are over within minutes.
 const LAST_PAUSE: SignedDuration = SignedDuration::from_secs(60);
 
-/// The shortest pause after an attempt of whose Job nobody knows whether it was created: so long its creation may still be on
-/// its way. An API server gives a request up after 60 s, its default, and one may just have been sent.
-const LATE_CREATION: SignedDuration = SignedDuration::from_secs(75);
-
 /// Doublings after which every pause is the longest: the seventh retry's.
 const MAX_DOUBLINGS: u32 = 6;
 
@@ -149,12 +145,7 @@ impl Execution {
 /// The status of `before`, the generation before that, is kept or moves forward: what has run stays `Running`.
 pub fn next_attempt(before: &Execution, ended: &Execution, now: Timestamp) -> Option<Execution> {
     let ending = ended.ending.as_ref().filter(|end| is_retried(ended, end))?;
-    let mut wait = pause(ended.attempt);
-    let is_known = ended.job_uid.is_some() || ended.started_at.is_some();
-    if !is_known && !is_refusal(ending.reason) {
-        wait = wait.max(LATE_CREATION);
-    }
-    let due_at = now.checked_add(wait).ok()?;
+    let due_at = now.checked_add(pause(ended.attempt)).ok()?;
     let attempt = ended.attempt + 1;
     let message = format!(
         "attempt {attempt} of {} starts at {due_at:.0}: attempt {} ended {}",
@@ -196,11 +187,6 @@ fn is_retried(ended: &Execution, ending: &Ending) -> bool {
         // The queue clock ran out, whatever it waited for: nothing was attempted.
         && ended.dispatched_at.is_some()
         && ended.cancel_requested_at.is_none()
-}
-
-/// Whether that is the API server's word that it created no Job.
-const fn is_refusal(reason: Reason) -> bool {
-    matches!(reason, Reason::InvalidSpec | Reason::AdmissionDenied)
 }
 
 /// The pause after the attempt with that number.

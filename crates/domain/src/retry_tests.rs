@@ -155,32 +155,6 @@ fn what_never_ran_stays_in_the_queue() {
 }
 
 #[test]
-fn a_job_that_may_still_come_is_waited_for() {
-    let unknown = dispatched(1);
-    let exists = Observation::JobExists { uid: "u".into() };
-    let known = next(&unknown, exists, 1);
-    for (before, seconds) in [(unknown, 75), (known, 1)] {
-        let (clock, due) = before.deadline().expect("a clock");
-        assert_eq!(clock, Clock::Start);
-        let ended = transition(&before, &Observation::DeadlinePassed, due).expect("it ends");
-        let again = next_attempt(&before, &ended, due).expect("another attempt");
-        assert_eq!(again.due_at, due + SignedDuration::from_secs(seconds));
-    }
-    let before = dispatched(1);
-    let refused = Observation::Refused {
-        reason: Reason::InvalidSpec,
-        message: "no".into(),
-    };
-    let ended = next(&before, refused, 2);
-    let again = next_attempt(&before, &ended, at(2)).expect("another attempt");
-    assert_eq!(
-        again.due_at,
-        at(3),
-        "the API server has said that there is none"
-    );
-}
-
-#[test]
 fn pauses_double_up_to_a_minute() {
     let seconds = (1..=10).map(|attempt| pause(attempt).as_secs());
     let seconds: Vec<_> = seconds.collect();

@@ -25,6 +25,7 @@ pub(crate) fn queued() -> Execution {
         job_uid: None,
         started_at: None,
         cancel_requested_at: None,
+        creation_in_doubt: false,
         timed_out_at: None,
         stopping_since: None,
         finished_at: None,

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use http::header::{HeaderValue, RETRY_AFTER};
+use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube_core::params::{
@@ -16,6 +17,7 @@ use crate::body;
 use crate::config::{ClientConfig, checked};
 use crate::error::Error;
 use crate::event::EventObservation;
+use crate::job::ANNOTATION_NAME_HELD_UNTIL;
 use crate::job_status::JobObservation;
 use crate::log::{LogOptions, LogStream};
 use crate::pod::PodObservation;
@@ -174,9 +176,34 @@ impl<T: Transport> Client<T> {
     /// [`Error::NotFound`] when there is none of that name.
     pub async fn unsuspend_job(&self, name: &str) -> Result<JobObservation, Error> {
         let patch = Patch::Merge(serde_json::json!({"spec": {"suspend": false}}));
+        self.patch_job(name, &patch).await
+    }
+
+    /// Ends the pod of that Job for good; the Job stays, to keep its name until that time. It is suspended, which its
+    /// controller confirms by a condition, and wants no pod any more: so unsuspending it later starts nothing. One that is
+    /// finished stays finished.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] when there is none of that name, [`Error::Conflict`] when it is not as it was seen.
+    pub async fn halt_job(&self, job: &JobObservation, until: Timestamp) -> Result<(), Error> {
+        let patch = Patch::Merge(serde_json::json!({
+            "metadata": {
+                "resourceVersion": job.resource_version,
+                "annotations": {ANNOTATION_NAME_HELD_UNTIL: until.to_string()},
+            },
+            "spec": {"suspend": true, "parallelism": 0},
+        }));
+        self.patch_job(&job.name, &patch).await.map(|_| ())
+    }
+
+    async fn patch_job(
+        &self,
+        name: &str,
+        patch: &Patch<serde_json::Value>,
+    ) -> Result<JobObservation, Error> {
         let request = self
             .jobs()?
-            .patch(checked(name)?, &PatchParams::default(), &patch)
+            .patch(checked(name)?, &PatchParams::default(), patch)
             .map_err(bad_input)?;
         Ok(self
             .call::<wire::Job>(request, OBJECT_LIMIT_BYTES)

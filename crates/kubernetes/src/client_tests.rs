@@ -130,6 +130,23 @@ fn get_and_unsuspend_job() {
 }
 
 #[test]
+fn a_job_is_halted_as_it_was_seen() {
+    let (seen, _, _) = sent(200, JOB, async |c| c.get_job("x-1").await);
+    let seen = seen.expect("there");
+    let until = "2026-01-02T03:04:05Z".parse().expect("a time");
+    let (halted, request, _) = sent(200, JOB, async |c| c.halt_job(&seen, until).await);
+    halted.expect("halted");
+    check(
+        &request,
+        "PATCH",
+        "/apis/batch/v1/namespaces/runs/jobs/x-1",
+        JSON,
+        Some("application/merge-patch+json"),
+        r#"{"metadata":{"annotations":{"executor.dev/name-held-until":"2026-01-02T03:04:05Z"},"resourceVersion":"5"},"spec":{"parallelism":0,"suspend":true}}"#,
+    );
+}
+
+#[test]
 fn delete_job_always_says_what_becomes_of_its_pods() {
     for (uid, propagation, body) in [
         (

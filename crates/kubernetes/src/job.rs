@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
+use jiff::Timestamp;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::batch::v1::{Job, JobSpec};
 use k8s_openapi::api::core::v1::{
@@ -39,6 +40,9 @@ pub const ANNOTATION_SPEC_DIGEST: &str = "executor.dev/spec-digest";
 
 /// The annotation that names whose Job it is: several Executors, each with a database of its own, may share a namespace.
 pub const ANNOTATION_DATABASE: &str = "executor.dev/database";
+
+/// The annotation of a Job that runs nothing any more and only keeps its name: until when, RFC 3339.
+pub const ANNOTATION_NAME_HELD_UNTIL: &str = "executor.dev/name-held-until";
 
 /// In front of the caller's own labels.
 const CALLER_LABEL_PREFIX: &str = "label.executor.dev/";
@@ -184,6 +188,19 @@ pub fn payload(spec: &RunSpec) -> Payload {
         status: None,
     };
     Payload { job, config_maps }
+}
+
+/// A Job under the name of that one which never makes a pod: until then, whoever asks for that one late is told that it
+/// exists.
+pub fn placeholder(spec: &RunSpec, until: Timestamp) -> Job {
+    let mut job = payload(spec).job;
+    let annotations = job.metadata.annotations.get_or_insert_default();
+    annotations.insert(ANNOTATION_NAME_HELD_UNTIL.to_owned(), until.to_string());
+    if let Some(spec) = job.spec.as_mut() {
+        spec.suspend = Some(true);
+        spec.parallelism = Some(0);
+    }
+    job
 }
 
 fn pod_spec(spec: &RunSpec, command: Command) -> PodSpec {

@@ -3,7 +3,9 @@
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use crate::job::{ANNOTATION_DATABASE, ANNOTATION_SPEC_DIGEST, LABEL_EXECUTION};
+use crate::job::{
+    ANNOTATION_DATABASE, ANNOTATION_NAME_HELD_UNTIL, ANNOTATION_SPEC_DIGEST, LABEL_EXECUTION,
+};
 use crate::wire;
 
 /// A Job as last seen.
@@ -23,10 +25,14 @@ pub struct JobObservation {
     pub spec_digest: Option<String>,
     /// Whose Job it is, from its annotation; none where it does not say.
     pub database: Option<String>,
+    /// Until when it only keeps its name, from its annotation; none where it is no such.
+    pub name_held_until: Option<Timestamp>,
     /// When it was created, by the API server's clock.
     pub created_at: Option<Timestamp>,
-    /// It makes no pod yet.
+    /// It is to make no pod, or none any more.
     pub suspended: bool,
+    /// Its controller has seen that, and ended the pods that it had.
+    pub suspension: Option<Condition>,
     /// How many of its pods have not ended.
     pub active: u32,
     /// Its pod succeeded, and is over.
@@ -63,6 +69,7 @@ impl From<wire::Job> for JobObservation {
         Self {
             complete: holds("Complete"),
             failed: holds("Failed"),
+            suspension: holds("Suspended"),
             execution_id: metadata
                 .label(LABEL_EXECUTION)
                 .and_then(|id| Uuid::parse_str(id).ok()),
@@ -71,6 +78,9 @@ impl From<wire::Job> for JobObservation {
                 .annotation(ANNOTATION_SPEC_DIGEST)
                 .map(str::to_owned),
             database: metadata.annotation(ANNOTATION_DATABASE).map(str::to_owned),
+            name_held_until: metadata
+                .annotation(ANNOTATION_NAME_HELD_UNTIL)
+                .and_then(|until| until.parse().ok()),
             suspended: job.spec.suspend.unwrap_or(false),
             active: job.status.active.unwrap_or(0),
             created_at: metadata.creation_timestamp,
@@ -116,6 +126,7 @@ mod tests {
         );
         assert_eq!(job.spec_digest.as_deref(), Some("ab"));
         assert_eq!(job.database.as_deref(), Some("d1"));
+        assert_eq!((job.name_held_until, job.suspension), (None, None));
         assert_eq!(job.attempt, 2);
         assert_eq!(
             job.created_at,

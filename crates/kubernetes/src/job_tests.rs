@@ -355,3 +355,18 @@ fn a_deadline_is_kept_within_what_the_api_takes() {
         json!(i32::MAX)
     );
 }
+
+#[test]
+fn a_placeholder_is_ours_and_makes_no_pod() {
+    let until = "2026-01-02T03:04:05Z".parse().expect("a time");
+    let job = serde_json::to_value(placeholder(&spec("true"), until)).expect("JSON");
+    let payload = serde_json::to_value(payload(&spec("true")).job).expect("JSON");
+    assert_eq!(job["metadata"]["name"], payload["metadata"]["name"]);
+    assert_eq!(job["metadata"]["labels"], payload["metadata"]["labels"]);
+    assert_eq!(
+        job["metadata"]["annotations"]["executor.dev/name-held-until"],
+        "2026-01-02T03:04:05Z"
+    );
+    assert_eq!(job["spec"]["suspend"], json!(true));
+    assert_eq!(job["spec"]["parallelism"], json!(0));
+}

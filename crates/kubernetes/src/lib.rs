@@ -27,7 +27,7 @@ pub use event::EventObservation;
 pub use job::{
     ANNOTATION_SPEC_DIGEST, CONTAINER_NAME, ENV_ATTEMPT, ENV_ID, INLINE_SCRIPT_LIMIT_BYTES,
     LABEL_ATTEMPT, LABEL_EXECUTION, LABEL_MANAGED_BY, MANAGED_BY, Payload, RunSpec, SecretKey,
-    payload,
+    payload, placeholder,
 };
 pub use job_status::{Condition, JobObservation};
 pub use log::{LogOptions, LogStream};

@@ -158,8 +158,8 @@ impl<S: Sql> ExecutionStore<S> {
 
     /// Takes executions that are dispatched, unfinished and not canceled, whose Job's uid is not known, and
     /// whose claim has run out: somebody went away between storing the dispatch and storing the uid. They
-    /// are claimed for the caller until `claim_until`, which does not change the generation. The
-    /// longest unclaimed first; at most `limit` and [`MAX_CLAIMS`].
+    /// are claimed for the caller until `claim_until`, and their creation is in doubt from then on; neither changes the
+    /// generation. The longest unclaimed first; at most `limit` and [`MAX_CLAIMS`].
     pub async fn claim_unconfirmed(
         &self,
         now: Timestamp,
@@ -176,7 +176,7 @@ impl<S: Sql> ExecutionStore<S> {
             return Ok(Vec::new());
         }
         let statement = self
-            .build("UPDATE executions SET claim_until = ")
+            .build("UPDATE executions SET creation_in_doubt = 1, claim_until = ")
             .bind(micros(claim_until))
             // Said here as well since PostgreSQL looks at this again when another claimer was first.
             .text(" WHERE claim_until <= ")
@@ -197,6 +197,16 @@ impl<S: Sql> ExecutionStore<S> {
             let submission = reader.submission(execution.id)?;
             Ok((execution, submission))
         })))
+    }
+
+    /// Notes that a request for its Job may still arrive, whatever becomes of it; that does not change the generation.
+    pub async fn doubt_creation(&self, id: ExecutionId) -> Result<(), StoreError> {
+        let statement = self
+            .build("UPDATE executions SET creation_in_doubt = 1 WHERE id = ")
+            .bind(id.to_string())
+            .statement();
+        self.query(statement).await?;
+        Ok(())
     }
 
     /// The unfinished executions whose clock has run out at `now`, in the order of their deadlines;

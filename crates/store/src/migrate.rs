@@ -59,6 +59,11 @@ const SQLITE: &[Migration] = &[
         name: "followed logs",
         text: include_str!("../migrations/sqlite/0009_followed_logs.sql"),
     },
+    Migration {
+        version: 10,
+        name: "creation in doubt",
+        text: include_str!("../migrations/sqlite/0010_creation_in_doubt.sql"),
+    },
 ];
 
 /// How often the change to WAL is tried. It fails at once, without the host's busy timeout, while

@@ -16,7 +16,7 @@ pub(crate) const COLUMNS: &str = "id, generation, status, created_at, dispatched
      started_at, finished_at, outcome, reason, message, exit_code, signal, waiting_kind, \
      waiting_message, image, cpu, memory, ephemeral_storage, queue_seconds, start_seconds, \
      run_seconds, grace_seconds, rank, labels, log_bytes, log_lost_bytes, log_complete, \
-     cancel_requested_at, timed_out_at, stopping_since, ttl_seconds, attempt, due_at, retry_limit, retry_on";
+     cancel_requested_at, timed_out_at, stopping_since, ttl_seconds, attempt, due_at, retry_limit, retry_on, creation_in_doubt";
 
 /// A column's name and the value to write into it.
 pub(crate) type Column = (&'static str, Value);
@@ -280,6 +280,7 @@ impl Reader {
             self.value("due_at")?;
         }
         execution.retry = self.retry()?;
+        execution.creation_in_doubt = self.number::<i64>("creation_in_doubt")? != 0;
         Ok(execution)
     }
 
@@ -308,6 +309,7 @@ impl Reader {
             due_at: created_at,
             dispatched_at,
             job_uid,
+            creation_in_doubt: false,
             started_at,
             finished_at,
             ending,

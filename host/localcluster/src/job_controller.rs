@@ -26,7 +26,8 @@ const MAX_BACKOFF_SECONDS: i64 = 600;
 #[derive(Default)]
 struct Pods {
     active: Vec<(Key, Arc<Value>)>,
-    uncounted: Vec<(Key, bool)>,
+    /// Each with whether it succeeded, if it counts.
+    uncounted: Vec<(Key, Option<bool>)>,
     terminating: usize,
     ready: usize,
     last_failure: Option<Timestamp>,
@@ -125,6 +126,7 @@ pub fn finished(job: &Value) -> bool {
 
 fn sort_pods(cluster: &Cluster, job: &Value) -> Pods {
     let mut pods = Pods::default();
+    let suspended = job["spec"]["suspend"] == true;
     for key in cluster
         .storage
         .owned_by(object::uid(job))
@@ -136,9 +138,11 @@ fn sort_pods(cluster: &Cluster, job: &Value) -> Pods {
         };
         let (terminal, deleting) = (object::terminal(&pod), object::deleting(&pod));
         let succeeded = object::phase(&pod) == "Succeeded";
-        // A deleted pod counts as failed at once, or a pod that never reports its end would hold the Job for ever.
+        // A deleted pod counts as failed at once, or a pod that never reports its end would hold the Job for ever; that of
+        // a suspended Job does not count.
         if object::has_finalizer(&pod, TRACKING) && (terminal || deleting) {
-            pods.uncounted.push((key.clone(), succeeded));
+            let end = (!(suspended && deleting)).then_some(succeeded);
+            pods.uncounted.push((key.clone(), end));
         }
         if terminal && !succeeded {
             let ended = object::items(&pod["status"]["containerStatuses"])
@@ -158,8 +162,12 @@ fn sort_pods(cluster: &Cluster, job: &Value) -> Pods {
 
 /// Adds the ends that are not yet counted.
 fn count(status: &mut Value, pods: &Pods) {
-    for (_, succeeded) in &pods.uncounted {
-        let field = if *succeeded { "succeeded" } else { "failed" };
+    for succeeded in pods
+        .uncounted
+        .iter()
+        .filter_map(|(_, succeeded)| *succeeded)
+    {
+        let field = if succeeded { "succeeded" } else { "failed" };
         status[field] = json!(status[field].as_u64().unwrap_or(0) + 1);
     }
     object::default(status, "uncountedTerminatedPods", json!({}));

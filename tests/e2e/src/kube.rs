@@ -75,14 +75,46 @@ impl Kube {
         }
     }
 
-    /// Waits until there is no Job, or gives those left at the limit.
+    /// Whether all that the cluster tells of Jobs of that name is about one, and its controller had no answer when it created
+    /// a pod for it: it may have created two then, as Kubernetes' documentation of Jobs says.
+    ///
+    /// # Panics
+    /// When the server does not answer with a list.
+    pub fn may_have_made_two_pods(&self, job: &str) -> bool {
+        let path = format!(
+            "/api/v1/namespaces/{}/events?fieldSelector=involvedObject.kind=Job,involvedObject.name={job}",
+            self.namespace
+        );
+        let list = self.try_get(&path).unwrap_or_else(|e| panic!("{e}"));
+        let events: Vec<&Value> = list["items"].as_array().into_iter().flatten().collect();
+        let uid = |event: &&Value| event["involvedObject"]["uid"].clone();
+        let one_job = events.windows(2).all(|two| uid(&two[0]) == uid(&two[1]));
+        one_job && events.iter().any(|event| event["reason"] == "FailedCreate")
+    }
+
+    /// Waits until there is no Job but those that run nothing and only keep their names, or gives those left at the limit.
     pub fn jobs_left_after(&self, limit: Duration) -> Vec<String> {
-        let none = poll(limit, || self.jobs().is_empty().then_some(()));
+        let none = poll(limit, || self.jobs_in_use().is_empty().then_some(()));
         if none.is_some() {
             Vec::new()
         } else {
-            self.jobs()
+            self.jobs_in_use()
         }
+    }
+
+    fn jobs_in_use(&self) -> Vec<String> {
+        let mut list = self
+            .try_get(&self.jobs_path())
+            .unwrap_or_else(|e| panic!("{e}"));
+        let is_held = |job: &Value| {
+            job["metadata"]["annotations"]["executor.dev/name-held-until"].is_string()
+                && job["spec"]["suspend"] == true
+                && job["status"]["active"].is_null()
+        };
+        if let Some(items) = list["items"].as_array_mut() {
+            items.retain(|job| !is_held(job));
+        }
+        names(&list)
     }
 
     /// Deletes every Job with its pods: a real cluster is shared by stacks that come one after another.

@@ -4,7 +4,7 @@
 //! | invariant | mistakes that it catches |
 //! |---|---|
 //! | I1: ends within its bound, and is kept until then | [`NoRecovery`](Mutant::NoRecovery), [`VersionKeptAfterFailure`](Mutant::VersionKeptAfterFailure), [`ForgottenEarly`](Mutant::ForgottenEarly) |
-//! | I2: at most one start | [`AgainAsFirst`](Mutant::AgainAsFirst) |
+//! | I2: at most one start | [`NoDoubt`](Mutant::NoDoubt) |
 //! | I3: only forward, and what is finished stays | [`NoCompareAndSet`](Mutant::NoCompareAndSet) |
 //! | I4: the outcome is the script's own end | [`GuessedSuccess`](Mutant::GuessedSuccess) |
 //! | I5: the log is exact or flagged | [`LogCut`](Mutant::LogCut), [`DeletedBeforeLogRead`](Mutant::DeletedBeforeLogRead) |
@@ -34,8 +34,8 @@ pub enum Mutant {
     LostLeaseIgnored,
     /// The Job is deleted before its log is read.
     DeletedBeforeLogRead,
-    /// A Job that may have been asked for before is created as if nobody had.
-    AgainAsFirst,
+    /// That a creation may still arrive is not noted, so names are free as soon as Jobs are deleted.
+    NoDoubt,
     /// The resourceVersion is stored though what it stands for is not carried out yet, or failed.
     VersionKeptAfterFailure,
     /// Nobody takes up a creation whose instance died.
@@ -64,7 +64,7 @@ impl Mutant {
         Self::OrphanedPods,
         Self::LostLeaseIgnored,
         Self::DeletedBeforeLogRead,
-        Self::AgainAsFirst,
+        Self::NoDoubt,
         Self::VersionKeptAfterFailure,
         Self::NoRecovery,
         Self::ForgottenEarly,
@@ -90,6 +90,11 @@ impl Mutant {
             Self::NoRecovery => {
                 let never = " AND claim_until < 0 AND 0 <= ";
                 statement.sql = sql.replace(" AND claim_until <= ", never).into();
+            }
+            Self::NoDoubt => {
+                statement.sql = sql
+                    .replace("creation_in_doubt = 1", "creation_in_doubt = 0")
+                    .into();
             }
             Self::ForgottenEarly if sql.contains("ttl_seconds * 1000000 <= ") => {
                 statement.params[0] = Value::Integer(i64::MAX);

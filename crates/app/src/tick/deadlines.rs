@@ -71,6 +71,7 @@ impl<P: Platform> Tick<'_, P> {
             // Only Kubernetes events tell why there is no pod. Where they cannot be read, the clock still counts.
             self.explain_or_log(execution).await;
         }
+        app.doubt_creation(execution).await?;
         let passed = Observation::DeadlinePassed;
         let applied = app
             .apply(execution.id, about(execution), &passed, pod)

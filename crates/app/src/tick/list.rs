@@ -107,7 +107,7 @@ impl<P: Platform> Tick<'_, P> {
             return if job.deleted {
                 Ok(())
             } else {
-                self.delete(id, job.attempt, Some(&job.uid)).await
+                self.retire(id, job.attempt, Some(&job.uid)).await
             };
         }
         let Some(failure) = &job.failed else {
@@ -137,11 +137,16 @@ impl<P: Platform> Tick<'_, P> {
         let Some(created_at) = job.created_at.filter(|_| !job.deleted) else {
             return Ok(());
         };
-        let age = self.app.now().duration_since(created_at);
-        if age < SWEEP_AFTER || job.database.as_deref() != Some(self.app.database().await?) {
+        let now = self.app.now();
+        let too_young = now.duration_since(created_at) < SWEEP_AFTER;
+        let keeps_its_name = job.name_held_until.is_some_and(|until| now < until);
+        if too_young
+            || keeps_its_name
+            || job.database.as_deref() != Some(self.app.database().await?)
+        {
             return Ok(());
         }
-        self.delete(id, job.attempt, Some(&job.uid)).await?;
+        self.retire(id, job.attempt, Some(&job.uid)).await?;
         self.swept.set(self.swept.get() + 1);
         self.app.store.count_swept().await?;
         let runtime = &self.app.runtime;

@@ -167,8 +167,8 @@ impl<P: Platform> Tick<'_, P> {
         match applied {
             Applied::Over if !pod.deleted => {
                 // It ended before, by somebody who did not get to delete the Job; or that was created late, by a request
-                // that had been given up: the sooner it is deleted, the less of its script runs.
-                self.delete(id, pod.attempt, pod.job_uid.as_deref()).await
+                // that had been given up: the sooner it is retired, the less of its script runs.
+                self.retire(id, pod.attempt, pod.job_uid.as_deref()).await
             }
             _ => {
                 self.ended(applied, id, pod.attempt, pod.job_uid.as_deref())
@@ -200,16 +200,16 @@ impl<P: Platform> Tick<'_, P> {
         if applied == Applied::Finished {
             self.finished.set(self.finished.get() + 1);
         }
-        self.delete(id, attempt, job_uid).await
+        self.retire(id, attempt, job_uid).await
     }
 
-    pub(super) async fn delete(
+    pub(super) async fn retire(
         &self,
         id: ExecutionId,
         attempt: u32,
         job_uid: Option<&str>,
     ) -> Result<(), Error> {
-        self.app.delete_job(id, attempt, job_uid).await?;
+        self.app.retire_job(id, attempt, job_uid).await?;
         let deleted = job_uid.map(str::to_owned);
         self.done.borrow_mut().extend(deleted);
         Ok(())

@@ -262,9 +262,28 @@ fn a_creation_whose_reply_was_lost_is_found_and_ended() {
 }
 
 #[test]
-fn a_creation_that_may_be_on_its_way_is_waited_for() {
+fn a_creation_that_may_be_on_its_way_comes_to_nothing() {
+    let bench = Bench::new();
+    bench.world.fault("POST jobs", 1, Effect::Late);
+    let id = bench.submit_and_dispatch(&submission());
+    bench.cancel(id);
+    carry_out(&bench, id);
+    assert_eq!(bench.finished(id).1, Reason::CanceledByCaller);
+    assert_eq!(bench.world.deliver_late(), [409], "its name is taken");
+    assert_eq!(bench.world.starts(), 0);
+    assert_canceled(&bench, id, "");
+}
+
+#[test]
+fn a_creation_that_may_be_on_its_way_is_waited_for_where_its_name_cannot_be_taken() {
     let bench = Bench::new();
     bench.world.fault("POST jobs", 1, Effect::Vanished);
+    let quota = refusal(
+        403,
+        "Forbidden",
+        "jobs.batch is forbidden: exceeded quota: q",
+    );
+    bench.world.fault("POST jobs", 1000, quota);
     let id = bench.submit_and_dispatch(&submission());
     bench.cancel(id);
     carry_out(&bench, id);
@@ -275,7 +294,7 @@ fn a_creation_that_may_be_on_its_way_is_waited_for() {
     bench.world.pass(60);
     bench.tick(3);
     assert_canceled(&bench, id, "");
-    assert_eq!(bench.world.jobs_made.get(), 0, "nobody has tried it again");
+    assert_eq!(bench.world.jobs_made.get(), 0);
 }
 
 #[test]
@@ -290,7 +309,7 @@ fn an_instance_that_sleeps_through_a_cancel_creates_nothing_afterwards() {
     bench
         .world
         .run(asleep.dispatch_submitted(&execution, &submission()));
-    assert_eq!(bench.world.jobs_made.get(), 0);
+    assert_eq!(bench.world.starts(), 0);
 }
 
 #[test]

@@ -95,17 +95,33 @@ fn a_lost_reply_and_a_death_together_do_no_more_harm() {
 
 #[test]
 fn a_creation_that_comes_after_the_end_makes_no_second_run() {
-    // The reply is lost, the script ends, its Job is deleted; only then the second creation arrives.
+    // The first creation is still on its way when a second one is asked for, and arrives when all of that is over.
+    for pause in [0, 15 * 60] {
+        let bench = Bench::new();
+        bench.script(3_000, 0, "hello\n");
+        bench.world.fault("POST jobs", 1, Effect::Late);
+        let id = bench.submit_and_dispatch(&submission());
+        bench.world.pass(15);
+        bench.tick(9);
+        assert_eq!(bench.finished(id).1, domain::Reason::Completed);
+        bench.world.pass(pause);
+        bench.tick(3);
+        assert_eq!(bench.world.deliver_late(), [409], "its name is taken");
+        bench.assert_ran_once(id, "hello\n");
+    }
+}
+
+#[test]
+fn a_creation_that_comes_after_the_start_clock_starts_nothing() {
     let bench = Bench::new();
-    bench.script(16_500, 0, "hello\n");
-    bench.world.fault("POST jobs", 1, Effect::Lost);
-    bench.world.fault("POST jobs", 1, Effect::Slow(4));
-    let id = bench.submit_and_dispatch(&submission());
-    bench.world.pass(13);
-    bench.tick(9);
-    assert!(bench.world.all_faults_fired());
-    assert_eq!(bench.world.jobs_made.get(), 2, "the name was free again");
-    assert_eq!(bench.finished(id).1, domain::Reason::Completed);
-    assert_eq!(bench.world.starts(), 1, "how many pods began");
+    bench.world.fault("POST jobs", 1, Effect::Late);
+    let mut hurried = submission();
+    hurried.timeouts.start_seconds = 5;
+    let id = bench.submit_and_dispatch(&hurried);
+    bench.world.pass(5);
+    bench.tick(3);
+    assert_eq!(bench.finished(id).1, domain::Reason::StartTimeout);
+    assert_eq!(bench.world.deliver_late(), [409], "its name is taken");
+    assert_eq!(bench.world.starts(), 0);
     bench.assert_nothing_left();
 }

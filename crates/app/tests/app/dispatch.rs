@@ -289,22 +289,36 @@ fn no_more_run_at_once_than_the_limit_says() {
 #[test]
 fn what_went_back_into_the_queue_after_a_lost_answer_is_not_run_twice() {
     let bench = Bench::new();
-    bench.script(18_000, 0, "hello\n");
-    // Created unseen; then surely not asked for again, so it is queued; then asked for while the script ends.
-    bench.world.fault("POST jobs", 1, Effect::Lost);
+    bench.script(3_000, 0, "hello\n");
+    // On its way for long; then surely not asked for again, so it is queued.
+    bench.world.fault("POST jobs", 1, Effect::Late);
     bench.world.fault("POST jobs", 1, Effect::NotSent);
-    bench.world.fault("POST jobs", 1, Effect::Slow(4));
     let id = bench.submit_and_dispatch(&submission());
     bench.world.pass(15);
-    bench.world.fault("LIST jobs", 5, Effect::NotSent);
     bench.tick(9);
     assert!(bench.world.all_faults_fired());
     assert_eq!(bench.finished(id).1, Reason::Completed);
-    assert_eq!(
-        bench.world.jobs_made.get(),
-        2,
-        "the name was free when the last request arrived"
+    assert_eq!(bench.world.deliver_late(), [409], "its name is taken");
+    bench.assert_ran_once(id, "hello\n");
+}
+
+#[test]
+fn a_policy_that_came_since_does_not_end_what_runs() {
+    let bench = Bench::new();
+    bench.script(60_000, 0, "hello\n");
+    bench.world.fault("POST jobs", 1, Effect::Lost);
+    let id = bench.submit_and_dispatch(&submission());
+    let denied = refusal(
+        403,
+        "Forbidden",
+        "admission webhook \"w\" denied the request: no",
     );
-    assert_eq!(bench.world.starts(), 1, "how often a pod was started");
-    bench.assert_nothing_left();
+    bench.world.fault("POST jobs", 1, denied);
+    bench.world.pass(15);
+    bench.tick(5);
+    assert_eq!(bench.get(id).status, Status::Running);
+    bench.world.heal();
+    bench.world.pass(60);
+    bench.tick(3);
+    bench.assert_ran_once(id, "hello\n");
 }

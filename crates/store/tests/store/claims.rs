@@ -31,6 +31,14 @@ fn claim(store: &Store, millis: i64, max_running: u32, limit: u32) -> Vec<Execut
     checked.collect()
 }
 
+/// As it is read back once somebody doubts its creation.
+fn in_doubt(execution: Execution) -> Execution {
+    Execution {
+        creation_in_doubt: true,
+        ..execution
+    }
+}
+
 fn unconfirmed(store: &Store, millis: i64, limit: u32) -> Vec<Execution> {
     let claimed = ready(store.claim_unconfirmed(at(millis), at(millis + 30_000), limit));
     let checked = claimed
@@ -141,6 +149,7 @@ fn a_dispatch_without_a_job_is_taken_over_when_its_claim_runs_out() {
     insert(&store, &queued(1), 1);
     let claimed = claim(&store, 1_000, 2, 1).remove(0);
     assert!(unconfirmed(&store, 29_999, 9).is_empty());
+    let (at_once, claimed) = (in_doubt(at_once), in_doubt(claimed));
     // The insert claimed until 30 s after its acceptance, the claim until 31 s.
     assert_eq!(unconfirmed(&store, 30_000, 9), [at_once.clone()]);
     assert_eq!(unconfirmed(&store, 31_000, 9), [claimed.clone()]);
@@ -176,7 +185,22 @@ fn going_back_to_the_queue_ends_the_claim() {
     let why = waiting(WaitingKind::Quota, "the quota is used up");
     let next = step(&store, &execution, Observation::Postponed(why), 1);
     let next = step(&store, &next, Observation::Dispatched, 2);
-    assert_eq!(unconfirmed(&store, 3, 9), [next]);
+    assert_eq!(unconfirmed(&store, 3, 9), [in_doubt(next)]);
+}
+
+#[test]
+fn a_creation_in_doubt_stays_so() {
+    let store = memory();
+    let execution = insert(&store, &queued(0), PLENTY);
+    assert!(!get(&store, &execution).creation_in_doubt);
+    ready(store.doubt_creation(execution.id)).expect("it writes");
+    // By somebody who read the record before.
+    let why = waiting(WaitingKind::Quota, "the quota is used up");
+    let next = transition(&execution, &Observation::Postponed(why), at(1)).expect("it changes");
+    let written = ready(store.postpone(&next, at(1))).expect("it answers");
+    assert_eq!(written, Written::Updated);
+    assert_eq!(get(&store, &next), in_doubt(next.clone()));
+    assert!(claim(&store, 2, PLENTY, 9)[0].creation_in_doubt);
 }
 
 /// Lets others act before the second statement, which is the one that writes.

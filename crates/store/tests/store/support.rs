@@ -63,6 +63,7 @@ pub fn queued(millis: i64) -> Execution {
         job_uid: None,
         started_at: None,
         cancel_requested_at: None,
+        creation_in_doubt: false,
         timed_out_at: None,
         stopping_since: None,
         finished_at: None,

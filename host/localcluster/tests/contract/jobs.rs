@@ -173,6 +173,59 @@ fn suspend_and_resume() {
 }
 
 #[test]
+fn a_halted_job_ends_its_pod_and_keeps_its_name() {
+    let job_name = unique("halted");
+    let object = job(&job_name, "echo begun; sleep 600");
+    api().create("jobs", &object);
+    api().wait_pod(&job_name, "running", |pod| {
+        pod["status"]["phase"] == "Running"
+    });
+    let path = api().path("jobs", &job_name);
+    let halt = |version: &str| {
+        let patch = json!({
+            "metadata": {"resourceVersion": version},
+            "spec": {"suspend": true, "parallelism": 0},
+        });
+        api().call("PATCH", &path, Some(&patch)).0
+    };
+    // Its controller may be writing.
+    let version = wait("halted", || {
+        let job = api().get("jobs", &job_name).ok_or("gone")?;
+        let version = job["metadata"]["resourceVersion"].as_str();
+        let version = version.ok_or("no version")?.to_owned();
+        match halt(&version) {
+            200 => Ok(version),
+            status => Err(status.to_string()),
+        }
+    });
+    let halted = api().wait_condition(&job_name, "Suspended");
+    let status = &halted["status"];
+    assert!(
+        status["active"].is_null() && status["failed"].is_null(),
+        "{halted}"
+    );
+    wait("no pod", || match api().pods(&job_name) {
+        pods if pods.is_empty() => Ok(()),
+        pods => Err(json!(pods).to_string()),
+    });
+    let (status, _) = api().call("POST", &api().path("jobs", ""), Some(&object));
+    assert_eq!(status, 409, "its name is taken");
+    // Somebody's late wish to let it go on starts nothing.
+    let resume = json!({"spec": {"suspend": false}});
+    assert_eq!(api().call("PATCH", &path, Some(&resume)).0, 200);
+    wait("resumed", || {
+        let job = api().get("jobs", &job_name).ok_or("gone")?;
+        match condition(&job, "Suspended") {
+            Some(suspended) if suspended["status"] == "False" => Ok(()),
+            _ => Err(job.to_string()),
+        }
+    });
+    assert!(api().pods(&job_name).is_empty());
+    assert_eq!(halt(&version), 409, "it has changed since");
+    api().delete("jobs", &job_name);
+}
+
+#[test]
 fn a_pod_deadline() {
     let job_name = unique("deadline");
     let mut object = job(&job_name, "echo before; sleep 60");

@@ -32,17 +32,13 @@ fn alone() -> MutexGuard<'static, ()> {
     ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// How long most scripts take, in seconds.
+/// How long a script takes, in seconds.
 const SHORT: &str = "0.2";
 
 fn note_script(ledger: &Ledger, nonce: &str, code: u64) -> Value {
-    lasting_script(ledger, nonce, code, SHORT)
-}
-
-fn lasting_script(ledger: &Ledger, nonce: &str, code: u64, seconds: &str) -> Value {
     let prelude = ledger.prelude(nonce);
     json!({
-        "script": format!("{prelude}note start; sleep {seconds}; note end; exit {code}"),
+        "script": format!("{prelude}note start; sleep {SHORT}; note end; exit {code}"),
         "resources": { "cpu": "10m", "memory": "16Mi" },
     })
 }
@@ -59,7 +55,6 @@ struct Batch {
     given_up: AtomicBool,
     may_be_refused: bool,
     pace: Duration,
-    seconds: &'static str,
     answered_within: Option<Duration>,
 }
 
@@ -76,7 +71,6 @@ impl Batch {
             given_up: AtomicBool::new(false),
             may_be_refused: false,
             pace: Duration::ZERO,
-            seconds: SHORT,
             answered_within: None,
         }
     }
@@ -87,11 +81,6 @@ impl Batch {
             may_be_refused: true,
             ..self
         }
-    }
-
-    /// Its scripts take so many seconds.
-    fn lasting(self, seconds: &'static str) -> Self {
-        Self { seconds, ..self }
     }
 
     /// Callers rest that long after each submission, and insist on answers within a limit.
@@ -112,7 +101,7 @@ impl Batch {
                 return;
             }
             let nonce = format!("{}-{number}", self.name);
-            let body = lasting_script(ledger, &nonce, self.codes[number], self.seconds);
+            let body = note_script(ledger, &nonce, self.codes[number]);
             while !self.given_up.load(Ordering::Relaxed) {
                 let asked = Instant::now();
                 let answer = client.try_post("/executions", &[("idempotency-key", &nonce)], &body);

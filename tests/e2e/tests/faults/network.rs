@@ -1,4 +1,5 @@
-//! The network to the API server is cut: its packets vanish, and nobody is told.
+//! The network to the API server is cut: its packets vanish, and nobody is told. What was sent into the cut is delivered by
+//! TCP when it is over, up to ten seconds later, when short scripts that were asked for again have long ended.
 
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -16,10 +17,6 @@ const PACE: Duration = Duration::from_millis(600);
 
 /// An answer needs the store only, on two busy cores. A caller must not wait for what is not there.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(3);
-
-/// What was sent into the cut is delivered by TCP when it is over, up to ten seconds later. A creation that nobody waits
-/// for any more finds its name taken, as long as the Job that was created meanwhile is there: so scripts last longer.
-const SCRIPTS_LAST_SECONDS: &str = "16";
 
 /// After the cut: TCP tries again after 26 s at the latest, having doubled its pauses during the cut, a request
 /// gives up after 5 s to 10 s, and then the next tick begins (10 s).
@@ -43,9 +40,7 @@ fn packets_to_the_api_server_are_dropped_for_twenty_seconds() {
         (ledger.count("start").len() == 1).then_some(())
     });
 
-    let batch = Batch::new("cut", SUBMISSIONS, &mut Seed::new("cut"))
-        .paced(PACE, ANSWERS_WITHIN)
-        .lasting(SCRIPTS_LAST_SECONDS);
+    let batch = Batch::new("cut", SUBMISSIONS, &mut Seed::new("cut")).paced(PACE, ANSWERS_WITHIN);
     std::thread::scope(|scope| {
         let _watched = Watched(&batch);
         for _ in 0..2 {

@@ -13,6 +13,8 @@ pub enum Effect {
     Lost,
     /// It is not carried out, and nobody can know.
     Vanished,
+    /// Nobody can know, and it is carried out by [`World::deliver_late`].
+    Late,
     /// It is not carried out; this is the answer.
     Answer(u16, Value),
     /// The answer is this text, and more may come.

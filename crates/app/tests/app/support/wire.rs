@@ -41,6 +41,10 @@ impl Transport for Wire {
         let mut lost = false;
         match world.take_fault(&what) {
             Some(Effect::NotSent) => return Err(TransportError::NotSent("refused".to_owned())),
+            Some(Effect::Late) => {
+                world.late.borrow_mut().push((what, request));
+                return Err(TransportError::Unknown("reset".to_owned()));
+            }
             Some(Effect::Vanished) => return Err(TransportError::Unknown("reset".to_owned())),
             Some(Effect::Answer(code, value)) => {
                 let body = Bytes::from(value.to_string());
@@ -73,6 +77,16 @@ impl Transport for Wire {
         let mut body = WireBody::new(world, source);
         body.cut = cut;
         Ok(answer(response.status, body))
+    }
+}
+
+impl World {
+    /// What was on its way arrives, though its sender has given up; answers the status codes.
+    pub fn deliver_late(self: &Rc<Self>) -> Vec<u16> {
+        let late = self.late.take();
+        let wire = Wire(self.clone());
+        let arrive = |(what, request): (String, _)| wire.carry_out(&what, request).status;
+        late.into_iter().map(arrive).collect()
     }
 }
 

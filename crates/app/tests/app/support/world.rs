@@ -38,6 +38,8 @@ pub struct World {
     pub(super) faults: RefCell<Vec<Fault>>,
     /// Each request as `POST jobs`, `LIST pods`, `WATCH pods`, `GET log`, …
     pub requests: RefCell<Vec<String>>,
+    /// What is on its way though its sender has given up.
+    pub late: RefCell<Vec<(String, http::Request<Vec<u8>>)>>,
     /// How many Jobs the API server has made.
     pub jobs_made: Cell<u32>,
     /// How the next pods behave: the annotation `localcluster/simulate`, or one for each attempt.
@@ -74,6 +76,7 @@ impl World {
             sleepers: RefCell::default(),
             faults: RefCell::default(),
             requests: RefCell::default(),
+            late: RefCell::default(),
             jobs_made: Cell::default(),
             script: RefCell::new(serde_json::json!({})),
             database_down: Cell::default(),
@@ -232,6 +235,12 @@ impl World {
 
     /// The names of what is there, of `jobs`, `pods` or `configmaps`.
     pub fn names(&self, kind: &str) -> Vec<String> {
+        let name = |item: &Value| item["metadata"]["name"].as_str().map(str::to_owned);
+        self.list(kind).iter().filter_map(name).collect()
+    }
+
+    /// What is there of that kind.
+    pub fn list(&self, kind: &str) -> Vec<Value> {
         let group = if kind == "jobs" {
             "apis/batch/v1"
         } else {
@@ -242,9 +251,7 @@ impl World {
             &format!("/{group}/namespaces/runs/{kind}"),
             &Value::Null,
         );
-        let items = list["items"].as_array().cloned().unwrap_or_default();
-        let name = |item: &Value| item["metadata"]["name"].as_str().map(str::to_owned);
-        items.iter().filter_map(name).collect()
+        list["items"].as_array().cloned().unwrap_or_default()
     }
 
     /// How many pods have ever been told to start.
