@@ -28,10 +28,10 @@ pub(crate) const ATTEMPT_LIMIT: Duration = Duration::from_secs(10);
 /// For how long a delivery is its claimer's: an attempt, and every try to store what came of it.
 pub(crate) const CLAIM: SignedDuration = SignedDuration::from_secs(30);
 
-/// Only the head of an answer is read.
+/// Only the head of an answer is read. The host's own limit is a little longer than the attempt's, which says more.
 const TIMEOUTS: Timeouts = Timeouts {
     connect: CONNECT,
-    first_byte: ATTEMPT_LIMIT,
+    first_byte: ATTEMPT_LIMIT.saturating_add(Duration::from_secs(1)),
     between_bytes: ATTEMPT_LIMIT,
 };
 
