@@ -36,8 +36,8 @@ const LEASE_RENEWAL: Duration = Duration::from_millis(1500);
 /// How long a scheduled tick waits for the one before to end.
 const LEASE_PATIENCE: SignedDuration = SignedDuration::from_secs(3);
 
-/// How often it looks meanwhile.
-const LEASE_POLL: Duration = Duration::from_millis(200);
+/// How often it looks meanwhile: what ends between two ticks is seen so much later.
+const LEASE_POLL: Duration = Duration::from_millis(50);
 
 /// How long after its budget a tick that somebody waits for goes on with attempts at webhooks that are under way: ten times what
 /// a receiver in reach takes, and short beside the timeouts of whoever calls.
