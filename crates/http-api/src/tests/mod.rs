@@ -16,6 +16,7 @@ mod list;
 mod logs;
 mod metrics;
 mod openapi;
+mod policies;
 mod refused;
 mod retries;
 mod service;
