@@ -157,8 +157,12 @@ fn check_long(script: &str, total: u64) {
     assert_eq!(end["log"]["complete"], false);
     println!("{} bytes, {missing} missing, {lost} told", expected.len());
     assert!(lost > 0 && lost <= missing, "{end}");
-    if !stack.is_real() {
-        assert_eq!((head.len(), tail.len()), (KEPT_BYTES, KEPT_BYTES), "{end}");
+    if stack.is_real() {
+        return;
+    }
+    assert_eq!((head.len(), tail.len()), (KEPT_BYTES, KEPT_BYTES), "{end}");
+    // A minute has several ticks: a file that is rotated away between two of them counts as one byte.
+    if seconds() <= SECONDS {
         assert_eq!(
             lost, missing,
             "whoever follows from the start counts exactly: {end}"
