@@ -1,7 +1,7 @@
 //! Deletion: grace, finalizers, owners and dependents.
 
 use jiff::{SignedDuration, Timestamp};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::clock;
 use crate::cluster::Cluster;
@@ -58,11 +58,10 @@ pub fn delete(
         if let Some(finalizer) = finalizer {
             object::add_finalizer(object, finalizer);
         }
-        let metadata = &mut object["metadata"];
-        let shorter = metadata["deletionGracePeriodSeconds"]
-            .as_i64()
-            .is_none_or(|earlier| grace < earlier);
-        if !metadata["deletionTimestamp"].is_string() || shorter {
+        if object::deleting(object) {
+            shorten_grace(object, grace);
+        } else {
+            let metadata = &mut object["metadata"];
             metadata["deletionTimestamp"] = json!(clock::seconds(deadline));
             metadata["deletionGracePeriodSeconds"] = json!(grace);
         }
@@ -71,8 +70,21 @@ pub fn delete(
     cluster.storage.get(key).is_none()
 }
 
+/// Makes the grace of a deletion under way as short as that; the time at which it was asked for stays (`BeforeDelete` in
+/// Kubernetes' `registry/rest/delete.go`).
+pub fn shorten_grace(object: &mut Value, grace: i64) {
+    let metadata = &mut object["metadata"];
+    let earlier = metadata["deletionGracePeriodSeconds"].as_i64();
+    let earlier = earlier.unwrap_or_default();
+    if let Some(by) = object::time(&metadata["deletionTimestamp"]).filter(|_| grace < earlier) {
+        let by = by - SignedDuration::from_secs(earlier - grace);
+        metadata["deletionTimestamp"] = json!(clock::seconds(by));
+        metadata["deletionGracePeriodSeconds"] = json!(grace);
+    }
+}
+
 /// Seconds a deletion waits: only a pod that is on a node and has not ended does.
-fn grace_for(object: &serde_json::Value, key: &Key, asked: Option<i64>) -> i64 {
+fn grace_for(object: &Value, key: &Key, asked: Option<i64>) -> i64 {
     if key.resource != Resource::Pod
         || object::terminal(object)
         || object["spec"]["nodeName"]

@@ -136,7 +136,7 @@ fn has_controller(cluster: &Cluster, pod: &Value) -> bool {
 fn release(cluster: &mut Cluster, key: &Key) {
     cluster.change(key, |pod| {
         let changed = pod["metadata"]["deletionGracePeriodSeconds"] != 0;
-        pod["metadata"]["deletionGracePeriodSeconds"] = json!(0);
+        gc::shorten_grace(pod, 0);
         changed
     });
     gc::remove_if_released(cluster, key);

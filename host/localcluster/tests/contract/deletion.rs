@@ -143,6 +143,31 @@ fn a_deleted_pod_fails_its_job() {
 }
 
 #[test]
+fn a_shorter_grace_leaves_the_time_at_which_a_deletion_was_asked_for() {
+    let job_name = unique("shortened");
+    let pod = running(&job_name, "trap '' TERM; while true; do sleep 0.1; done");
+    let delete = |grace: i64| {
+        let target = format!("{}?gracePeriodSeconds={grace}", api().path("pods", &pod));
+        let (status, pod) = api().call("DELETE", &target, None);
+        assert_eq!(status, 200, "{pod}");
+        let metadata = &pod["metadata"];
+        assert_eq!(metadata["deletionGracePeriodSeconds"], grace, "{pod}");
+        let by = metadata["deletionTimestamp"].as_str().expect("a time");
+        by.parse::<jiff::Timestamp>().expect("a time") - jiff::SignedDuration::from_secs(grace)
+    };
+    let asked = delete(20);
+    // Another second, so that a time counted from now would differ.
+    wait("the next second", || {
+        let now = jiff::Timestamp::now();
+        let past = now.duration_since(asked) > jiff::SignedDuration::from_secs(2);
+        past.then_some(()).ok_or(now)
+    });
+    assert_eq!(delete(3), asked);
+    api().wait_gone("pods", &pod);
+    api().delete("jobs", &job_name);
+}
+
+#[test]
 fn a_pod_of_its_own_is_killed_after_its_grace() {
     let pod_name = unique("grace");
     let mut spec = pod_spec(&mut job(

@@ -1,7 +1,6 @@
 //! How one execution ended, against the ledger of what really ran.
 
 use jiff::Timestamp;
-use localcluster::runner::Exit;
 
 use super::{Kept, Record};
 use crate::ledger::Entry;
@@ -19,9 +18,6 @@ const ENDED_WITHIN_MS: i64 = SEEN_WITHIN_MS + 15_000;
 /// Nothing is concluded from a script that ended so near to a limit of its clocks, in milliseconds: the cluster's
 /// times are whole seconds.
 const MARGIN_MS: i64 = 2_500;
-
-/// The exit codes of what SIGKILL and SIGTERM end.
-const BY_SIGNAL: [i32; 2] = [137, 143];
 
 /// What is kept of a log's beginning and of its end, in bytes, as the API promises.
 const KEPT_BYTES: usize = 1 << 20;
@@ -46,7 +42,7 @@ pub(super) fn wrong_with(
         let times: Vec<_> = started.iter().map(at).collect();
         wrong.push(format!("I2: its script was started at {times:?} ms"));
     }
-    wrong.extend(as_told(record, entries, deleted, skewed));
+    wrong.extend(as_told(record, entries, deleted));
     let canceled = world.canceled.borrow().contains(&record.id);
     wrong.extend(as_its_node_did(record, harm, canceled));
     if record.reason == "CanceledByCaller" {
@@ -60,7 +56,7 @@ pub(super) fn wrong_with(
         wrong.extend(its_job_was_made(world, record, quiet));
     }
     let output = planned.script.output();
-    wrong.extend(log_is_honest(record, kept, &output));
+    wrong.extend(log_is_honest(record, kept, &output, !started.is_empty()));
     let ended = started.iter().find(|e| e.end.is_some());
     if let Some(end) = ended.and_then(|e| e.end.as_ref()) {
         let seen = world.rows.borrow().all()[&record.id].finished_seen;
@@ -87,14 +83,11 @@ fn its_job_was_made(world: &World, record: &Record, quiet: i64) -> Option<String
     had_time.then(|| "I1: nobody made its Job, though there was time".to_owned())
 }
 
-/// I4, one way: an outcome that tells of the script's end is that of an end in the ledger, which it came to by itself. A
-/// host whose clock is wrong cannot tell whether an end, dated by the cluster's clock, was before the deletion that the
-/// host decided by its own; but also then the end is no signal's.
-fn as_told(record: &Record, entries: &[Entry], deleted: bool, skewed: bool) -> Option<String> {
-    let by_signal = |end: &Exit| BY_SIGNAL.contains(&end.code) && end.reason != "OOMKilled";
+/// I4, one way: an outcome that tells of the script's end is that of an end in the ledger, which it came to by itself,
+/// however wrong the hosts' clocks are.
+fn as_told(record: &Record, entries: &[Entry], deleted: bool) -> Option<String> {
     let matches = |entry: &&Entry| {
-        let any = entry.end.as_ref();
-        let any = any.filter(|end| deleted || (skewed && !by_signal(end)));
+        let any = entry.end.as_ref().filter(|_| deleted);
         entry.own_end().or(any).is_some_and(|end| {
             Some(end.code) == record.exit_code
                 && (end.reason == "OOMKilled") == (record.reason == "OOMKilled")
@@ -193,15 +186,18 @@ fn in_time(world: &World, record: &Record, entry: &Entry) -> bool {
 }
 
 /// I5: what is said to be complete is, and of the rest what is kept is as it was written.
-fn log_is_honest(record: &Record, kept: &[(Vec<u8>, Vec<u8>)], output: &[u8]) -> Option<String> {
+fn log_is_honest(
+    record: &Record,
+    kept: &[(Vec<u8>, Vec<u8>)],
+    output: &[u8],
+    ran: bool,
+) -> Option<String> {
     let [(head, tail)] = kept else {
         return Some(format!("I5: it has {} logs", kept.len()));
     };
     let whole = [head.as_slice(), tail].concat() == output;
-    if record.complete
-        && !whole
-        && !(record.lost == 0 && record.bytes == 0 && record.exit_code.is_none())
-    {
+    let is_empty = record.lost == 0 && record.bytes == 0;
+    if record.complete && !whole && !(is_empty && (record.exit_code.is_none() || !ran)) {
         return Some("I5: its log is said to be complete and is not".to_owned());
     }
     if !output.starts_with(head)
