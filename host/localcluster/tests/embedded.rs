@@ -449,8 +449,10 @@ fn every_isolation_this_machine_allows() {
     assert_eq!(run_isolated("namespaces"), "made\n#!/bin/sh\nmade\n1\n");
     // Paths inside a script are not rewritten, only those of the command.
     let log = run_isolated("rewrite");
+    // Here processes are ended one by one: a shell may still tell that its child was killed.
+    let said = log.strip_suffix("Killed\n").unwrap_or(&log);
     assert!(
-        log.starts_with("made\n") && log.ends_with("made\n1\n"),
+        said.starts_with("made\n") && said.ends_with("made\n1\n"),
         "{log}"
     );
 }
