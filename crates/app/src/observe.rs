@@ -13,7 +13,7 @@ pub(crate) fn observation(pod: &PodObservation) -> Option<Observation> {
         return Some(ended_by_cluster);
     }
     if let Some(terminated) = &pod.terminated {
-        return Some(Observation::Ended(container_end(pod, terminated)));
+        return Some(Observation::Ended(container_end(terminated)));
     }
     if let Some(at) = pod.running_since {
         return Some(Observation::Started { at });
@@ -147,7 +147,7 @@ fn is_over_its_own_storage(message: &str) -> bool {
         && (message.contains("ephemeral") || message.contains("EmptyDir volume"))
 }
 
-pub(crate) fn container_end(pod: &PodObservation, terminated: &Terminated) -> ContainerEnd {
+pub(crate) fn container_end(terminated: &Terminated) -> ContainerEnd {
     let reason = terminated.reason.as_deref().unwrap_or_default();
     ContainerEnd {
         exit_code: terminated.exit_code,
@@ -162,7 +162,6 @@ pub(crate) fn container_end(pod: &PodObservation, terminated: &Terminated) -> Co
         },
         started_at: terminated.started_at,
         finished_at: terminated.finished_at,
-        deletion_requested_at: pod.deletion_requested_at,
     }
 }
 

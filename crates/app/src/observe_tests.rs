@@ -34,7 +34,6 @@ fn pending() -> PodObservation {
         disruption: None,
         deleted: false,
         delete_by: None,
-        deletion_requested_at: None,
         node: Some("n1".to_owned()),
     }
 }

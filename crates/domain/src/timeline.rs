@@ -259,7 +259,6 @@ mod tests {
             message: String::new(),
             started_at: Some(at(2)),
             finished_at: Some(at(3)),
-            deletion_requested_at: None,
         })
     }
 

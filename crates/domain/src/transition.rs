@@ -25,8 +25,6 @@ pub struct ContainerEnd {
     pub started_at: Option<Timestamp>,
     /// When it ended.
     pub finished_at: Option<Timestamp>,
-    /// When the deletion of its pod was asked for, by the same clock; none where it was not when this end was seen.
-    pub deletion_requested_at: Option<Timestamp>,
 }
 
 /// Something seen of an execution, or decided about it. A transport error is never one.
@@ -223,11 +221,9 @@ fn stop(next: &mut Execution, observation: &Observation, now: Timestamp) -> Opti
 const EXIT_CODES_OF_A_DELETION: [i32; 2] = [143, 137];
 
 /// Whether the container came to that end by itself. Once its Job's deletion is decided, only an end that surely was
-/// before its pod's counts as such: a script that catches SIGTERM may end with any code, and was ended by us all the same.
-/// Both times are of the cluster's clocks: ours may be wrong.
+/// before counts as such: a script that catches SIGTERM may end with any code, and was ended by us all the same.
 fn is_by_itself(execution: &Execution, end: &ContainerEnd) -> bool {
-    let requested_at = end.deletion_requested_at;
-    let Some(requested_at) = requested_at.filter(|_| execution.stopping_since.is_some()) else {
+    let Some(since) = execution.stopping_since else {
         return true;
     };
     let by_deletion = EXIT_CODES_OF_A_DELETION.contains(&end.exit_code) && !end.out_of_memory;
@@ -235,7 +231,7 @@ fn is_by_itself(execution: &Execution, end: &ContainerEnd) -> bool {
     let latest = end
         .finished_at
         .map(|at| within_its_second(at, Timestamp::MAX));
-    !by_deletion && latest.is_some_and(|latest| latest < requested_at)
+    !by_deletion && latest.is_some_and(|latest| latest < since)
 }
 
 fn canceled(execution: &Execution, end: Option<&ContainerEnd>) -> Ending {

@@ -55,7 +55,6 @@ pub(crate) fn end(exit_code: i32) -> ContainerEnd {
         message: String::new(),
         started_at: Some(at(3)),
         finished_at: Some(at(4)),
-        deletion_requested_at: None,
     }
 }
 
@@ -368,22 +367,18 @@ fn a_cancel_later_has_no_clock_and_does_not_go_back_to_the_queue() {
 
 #[test]
 fn an_end_before_the_deletion_is_the_scripts_own() {
-    // The deletion of its Job is decided in second 6 of our clock, that of its pod comes in second 4 of the cluster's; the ends
-    // are dated in whole seconds.
-    for (code, second, deleted, by_itself) in [
-        (0, 3, Some(4), true),
-        (42, 3, Some(4), true),
-        (0, 4, Some(4), false),
-        (0, 9, Some(4), false),
-        (143, 3, Some(4), false),
-        (137, 3, Some(4), false),
-        (137, 9, Some(4), false),
-        (0, 9, None, true),
-        (137, 9, None, true),
+    // The deletion is decided in second 6; the ends are dated in whole seconds.
+    for (code, second, by_itself) in [
+        (0, 5, true),
+        (42, 5, true),
+        (0, 6, false),
+        (0, 9, false),
+        (143, 5, false),
+        (137, 5, false),
+        (137, 9, false),
     ] {
         let end = ContainerEnd {
             finished_at: Some(at(second)),
-            deletion_requested_at: deleted.map(at),
             ..end(code)
         };
         let own = transition(&stopping(), &Observation::Ended(end.clone()), at(10));

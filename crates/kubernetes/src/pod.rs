@@ -3,7 +3,7 @@
 //! The end of a script is read from the container's state `terminated`: with restartPolicy Never and one container
 //! of ours it is final, and it is there a second or two before the pod's phase or the Job's conditions say so.
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use uuid::Uuid;
 
 use crate::job::{CONTAINER_NAME, LABEL_EXECUTION};
@@ -48,8 +48,6 @@ pub struct PodObservation {
     pub deleted: bool,
     /// When it is to be gone then: its grace ends.
     pub delete_by: Option<Timestamp>,
-    /// When its deletion was asked for, by the API server's clock in whole seconds.
-    pub deletion_requested_at: Option<Timestamp>,
     /// The node that it runs on.
     pub node: Option<String>,
 }
@@ -113,10 +111,6 @@ impl From<wire::Pod> for PodObservation {
             attempt: metadata.attempt(),
             deleted: metadata.deletion_timestamp.is_some(),
             delete_by: metadata.deletion_timestamp,
-            deletion_requested_at: metadata.deletion_timestamp.map(|by| {
-                let grace = metadata.deletion_grace_period_seconds.unwrap_or_default();
-                by - SignedDuration::from_secs(grace.into())
-            }),
             name: metadata.name,
             uid: metadata.uid,
             resource_version: metadata.resource_version,

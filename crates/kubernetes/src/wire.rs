@@ -15,7 +15,6 @@ pub struct Metadata {
     pub resource_version: String,
     pub creation_timestamp: Option<Timestamp>,
     pub deletion_timestamp: Option<Timestamp>,
-    pub deletion_grace_period_seconds: Option<u32>,
     pub labels: Option<BTreeMap<String, String>>,
     pub annotations: Option<BTreeMap<String, String>>,
     pub owner_references: Option<Vec<Owner>>,

@@ -143,7 +143,7 @@ impl<P: Platform> App<P> {
             if let Some(pod) = pod {
                 if let Some(terminated) = &pod.terminated {
                     ended_at.get_or_insert(self.runtime.now());
-                    let end = Observation::Ended(container_end(&pod, terminated));
+                    let end = Observation::Ended(container_end(terminated));
                     let applied = self
                         .apply(current.id, about(current), &end, Some(&pod))
                         .await?;
@@ -183,7 +183,7 @@ impl<P: Platform> App<P> {
 
     /// How the container of a pod ended that is gone now, as far as anybody here has seen.
     fn end_of(&self, last: &PodObservation) -> Option<ContainerEnd> {
-        let seen = last.terminated.as_ref().map(|end| container_end(last, end));
+        let seen = last.terminated.as_ref().map(container_end);
         seen.or_else(|| self.seen_ends.borrow().get(&last.uid).cloned())
     }
 

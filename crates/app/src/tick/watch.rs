@@ -140,7 +140,7 @@ impl<P: Platform> Tick<'_, P> {
             return;
         }
         if let (true, Some(terminated)) = (pod.deleted || gone, &pod.terminated) {
-            let end = container_end(&pod, terminated);
+            let end = container_end(terminated);
             self.app.seen_ends.borrow_mut().insert(pod.uid.clone(), end);
         }
         let result = match observation(&pod) {

@@ -328,7 +328,6 @@ pub fn finish(sqlite: &Sqlite, id: &str, exit_code: i32, log: StoredLog, now: Ti
         message: String::new(),
         started_at: Some(start),
         finished_at: Some(start),
-        deletion_requested_at: None,
     };
     for observation in [
         Observation::Dispatched,

@@ -158,7 +158,6 @@ pub fn ended(execution: &Execution, exit_code: i32, millis: i64) -> Execution {
         message: String::new(),
         started_at: Some(at(millis)),
         finished_at: Some(at(millis)),
-        deletion_requested_at: None,
     };
     transition(execution, &Observation::Ended(end), at(millis)).expect("it changes")
 }

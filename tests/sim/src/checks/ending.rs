@@ -1,6 +1,7 @@
 //! How one execution ended, against the ledger of what really ran.
 
 use jiff::Timestamp;
+use localcluster::runner::Exit;
 
 use super::{Kept, Record};
 use crate::ledger::Entry;
@@ -18,6 +19,9 @@ const ENDED_WITHIN_MS: i64 = SEEN_WITHIN_MS + 15_000;
 /// Nothing is concluded from a script that ended so near to a limit of its clocks, in milliseconds: the cluster's
 /// times are whole seconds.
 const MARGIN_MS: i64 = 2_500;
+
+/// The exit codes of what SIGKILL and SIGTERM end.
+const BY_SIGNAL: [i32; 2] = [137, 143];
 
 /// What is kept of a log's beginning and of its end, in bytes, as the API promises.
 const KEPT_BYTES: usize = 1 << 20;
@@ -42,7 +46,7 @@ pub(super) fn wrong_with(
         let times: Vec<_> = started.iter().map(at).collect();
         wrong.push(format!("I2: its script was started at {times:?} ms"));
     }
-    wrong.extend(as_told(record, entries, deleted));
+    wrong.extend(as_told(record, entries, deleted, skewed));
     let canceled = world.canceled.borrow().contains(&record.id);
     wrong.extend(as_its_node_did(record, harm, canceled));
     if record.reason == "CanceledByCaller" {
@@ -83,11 +87,14 @@ fn its_job_was_made(world: &World, record: &Record, quiet: i64) -> Option<String
     had_time.then(|| "I1: nobody made its Job, though there was time".to_owned())
 }
 
-/// I4, one way: an outcome that tells of the script's end is that of an end in the ledger, which it came to by itself,
-/// however wrong the hosts' clocks are.
-fn as_told(record: &Record, entries: &[Entry], deleted: bool) -> Option<String> {
+/// I4, one way: an outcome that tells of the script's end is that of an end in the ledger, which it came to by itself. A
+/// host whose clock is wrong cannot tell whether an end, dated by the cluster's clock, was before the deletion that the
+/// host decided by its own; but also then the end is no signal's.
+fn as_told(record: &Record, entries: &[Entry], deleted: bool, skewed: bool) -> Option<String> {
+    let by_signal = |end: &Exit| BY_SIGNAL.contains(&end.code) && end.reason != "OOMKilled";
     let matches = |entry: &&Entry| {
-        let any = entry.end.as_ref().filter(|_| deleted);
+        let any = entry.end.as_ref();
+        let any = any.filter(|end| deleted || (skewed && !by_signal(end)));
         entry.own_end().or(any).is_some_and(|end| {
             Some(end.code) == record.exit_code
                 && (end.reason == "OOMKilled") == (record.reason == "OOMKilled")
