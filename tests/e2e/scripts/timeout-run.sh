@@ -1,4 +1,4 @@
-trap 'printf "last words\n"; exit 3' TERM
+trap 'printf "last words\n"; sleep 0.5; exit 3' TERM
 printf "started\n"
 sleep 60 &
 wait
