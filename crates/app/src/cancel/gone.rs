@@ -49,8 +49,8 @@ enum Going {
 }
 
 impl<P: Platform> App<P> {
-    /// Deletes the Job, or ends its pod where its name must stay taken, and waits for them to be gone, while the log is followed to its end: so the last words of
-    /// a script that catches SIGTERM are kept.
+    /// Deletes the Job, or ends its pod where its name must stay taken, and waits for them to be gone, while the log is
+    /// followed to its end: so the last words of a script that catches SIGTERM are kept.
     pub(super) async fn see_it_gone(
         &self,
         current: &Execution,
