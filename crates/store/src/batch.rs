@@ -93,19 +93,24 @@ impl<S: Sql> ExecutionStore<S> {
             }
             statements.extend(self.first_events(execution, execution));
         }
-        let dispatch_at = statements.len();
         let next = first_dispatched(&queued, at_once.min(max_running));
         let now = queued
             .iter()
             .map(|e| e.created_at)
             .max()
             .unwrap_or_default();
+        let all = u32::try_from(queued.len()).unwrap_or(u32::MAX);
         if !next.is_empty() {
-            let all = u32::try_from(queued.len()).unwrap_or(u32::MAX);
+            statements.extend(self.ask_for_turn(|b| b.queued_at_most(all, now)));
+        }
+        let dispatch_at = statements.len();
+        if !next.is_empty() {
             let dispatch = self.dispatch(&next, claim_until, max_running);
             statements.push(
                 dispatch
-                    .if_queued_at_most(all, now)
+                    .text(" AND ")
+                    .with_turn()
+                    .queued_at_most(all, now)
                     .text(" RETURNING id")
                     .statement(),
             );
@@ -216,9 +221,9 @@ fn first_dispatched(queued: &[Execution], most: u32) -> Vec<Execution> {
 }
 
 impl Builder {
-    /// Only while no more than that many are queued and due at that time. Counts no further than it must.
-    fn if_queued_at_most(self, most: u32, now: Timestamp) -> Self {
-        self.text(" AND (SELECT count(*) FROM (SELECT 1 FROM executions WHERE ")
+    /// Whether no more than that many are queued and due at that time. Counts no further than it must.
+    fn queued_at_most(self, most: u32, now: Timestamp) -> Self {
+        self.text("(SELECT count(*) FROM (SELECT 1 FROM executions WHERE ")
             .text(QUEUED)
             .text(" AND due_at <= ")
             .bind(micros(now))

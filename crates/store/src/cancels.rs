@@ -56,15 +56,16 @@ impl<S: Sql> ExecutionStore<S> {
             return Ok(Vec::new());
         }
         let statement = self
-            .build("UPDATE executions SET cancel_claim_until = ")
-            .bind(micros(claim_until))
-            .text(" WHERE cancel_claim_until <= ")
-            .bind(micros(now))
-            .text(" AND id IN (SELECT id FROM executions WHERE ")
+            .build("WITH free (free_id) AS (SELECT id FROM executions WHERE ")
             .unclaimed_stop(now)
             .text(" ORDER BY cancel_claim_until, id LIMIT ")
             .bind(limit.min(MAX_ROWS))
-            .text(") RETURNING ")
+            .skip_locked()
+            .text(") UPDATE executions SET cancel_claim_until = ")
+            .bind(micros(claim_until))
+            .text(" WHERE cancel_claim_until <= ")
+            .bind(micros(now))
+            .text(" AND id IN (SELECT free_id FROM free) RETURNING ")
             .text(COLUMNS)
             .statement();
         readable(self.query(statement).await?.rows.into_iter().map(execution))

@@ -9,8 +9,10 @@ use domain::transition::Observation;
 use domain::{Execution, ExecutionId, Submission, transition};
 use jiff::Timestamp;
 
-use crate::rows::{COLUMNS, Reader, changing_columns, count, execution, micros, rank, readable};
-use crate::sql::{Builder, Sql, Value};
+use crate::rows::{
+    COLUMNS, Reader, changing_columns, count, execution, micros, rank, readable, sql_type,
+};
+use crate::sql::{Builder, Sql, Statement, Value};
 use crate::{ExecutionStore, StoreError};
 
 /// In the queue, for a first attempt or a later one. The text is that of a partial index, which is used for just this text.
@@ -70,10 +72,12 @@ impl<S: Sql> ExecutionStore<S> {
             .dispatch(&next, claim_until, max_running)
             .text(" RETURNING id, ")
             .text(BODY);
-        let mut statements = vec![dispatch.statement()];
+        let mut statements: Vec<Statement> = self.wait_for_turn().into_iter().collect();
+        let dispatched_at = statements.len();
+        statements.push(dispatch.statement());
         statements.extend(told);
-        let answers = self.transaction(&statements).await?;
-        let answer = answers.into_iter().flatten().next().unwrap_or_default();
+        let answers = self.transaction(&statements).await?.unwrap_or_default();
+        let answer = answers.into_iter().nth(dispatched_at).unwrap_or_default();
         let mut next: HashMap<String, Execution> =
             next.into_iter().map(|e| (e.id.to_string(), e)).collect();
         in_order(readable(answer.rows.into_iter().filter_map(|row| {
@@ -129,8 +133,12 @@ impl<S: Sql> ExecutionStore<S> {
             .collect();
         self.build("UPDATE executions SET ")
             .commas(names.iter().enumerate(), |b, (index, name)| {
-                b.text(name)
-                    .text(&format!(" = taken.column{}", index + FIRST_CHANGING))
+                let column = index + FIRST_CHANGING;
+                // A column of NULLs alone has no type in PostgreSQL.
+                b.text(&format!(
+                    "{name} = CAST(taken.column{column} AS {})",
+                    sql_type(name)
+                ))
             })
             .text(", claim_until = ")
             .bind(micros(claim_until))
@@ -176,16 +184,17 @@ impl<S: Sql> ExecutionStore<S> {
             return Ok(Vec::new());
         }
         let statement = self
-            .build("UPDATE executions SET creation_in_doubt = 1, claim_until = ")
+            .build("WITH free (free_id) AS (SELECT id FROM executions WHERE ")
+            .unclaimed(now)
+            .text(" ORDER BY claim_until, id LIMIT ")
+            .bind(limit.min(MAX_CLAIMS))
+            .skip_locked()
+            .text(") UPDATE executions SET creation_in_doubt = 1, claim_until = ")
             .bind(micros(claim_until))
             // Said here as well since PostgreSQL looks at this again when another claimer was first.
             .text(" WHERE claim_until <= ")
             .bind(micros(now))
-            .text(" AND id IN (SELECT id FROM executions WHERE ")
-            .unclaimed(now)
-            .text(" ORDER BY claim_until, id LIMIT ")
-            .bind(limit.min(MAX_CLAIMS))
-            .text(") RETURNING ")
+            .text(" AND id IN (SELECT free_id FROM free) RETURNING ")
             .text(COLUMNS)
             .text(", ")
             .text(BODY)

@@ -92,8 +92,11 @@ impl<S: Sql> ExecutionStore<S> {
                 .bind(id.to_string())
                 .text(" AND status <> 'FINISHED'")
         };
-        let statements = self.event_statements(id, entries, Some(&unfinished));
-        if !statements.is_empty() {
+        let told = self.event_statements(id, entries, Some(&unfinished));
+        if !told.is_empty() {
+            // The numbers of a timeline are given by one writer at a time.
+            let mut statements: Vec<Statement> = self.hold(id).into_iter().collect();
+            statements.extend(told);
             self.transaction(&statements).await?;
         }
         Ok(())
@@ -179,16 +182,17 @@ impl<S: Sql> ExecutionStore<S> {
         if let Some(guard) = guard {
             builder = guard(builder.text(" AND EXISTS (")).text(")");
         }
+        let greatest = builder.dialect().greatest();
+        let count = if entry.counted_by_cluster {
+            format!("{greatest}(events.count, excluded.count)")
+        } else {
+            "events.count + excluded.count".to_owned()
+        };
         builder
-            .text(
-                " ON CONFLICT (execution_id, sequence) DO UPDATE SET last_at = \
-                 max(last_at, excluded.last_at), count = ",
-            )
-            .text(if entry.counted_by_cluster {
-                "max(count, excluded.count)"
-            } else {
-                "count + excluded.count"
-            })
+            .text(&format!(
+                " ON CONFLICT (execution_id, sequence) DO UPDATE SET \
+                 last_at = {greatest}(events.last_at, excluded.last_at), count = {count}"
+            ))
             .statement()
     }
 }

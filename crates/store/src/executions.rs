@@ -80,7 +80,7 @@ impl<S: Sql> ExecutionStore<S> {
     /// Stores a new execution, in one transaction.
     ///
     /// It is dispatched at once when fewer than `max_running` are dispatched and unfinished and
-    /// nobody is queued that is due; then the caller is to create its Job before `claim_until`, after which
+    /// nobody is queued that is due, and, on PostgreSQL, nobody else is just dispatching; then the caller is to create its Job before `claim_until`, after which
     /// [`claim_unconfirmed`](Self::claim_unconfirmed) gives it to somebody else. When the
     /// idempotency key is taken, nothing is stored and the execution that has it is given.
     pub async fn insert(
@@ -102,10 +102,11 @@ impl<S: Sql> ExecutionStore<S> {
         let mut once: Vec<Column> = fixed_columns(&queued);
         once.push(("digest", submission.digest.as_str().into()));
         once.push(("idempotency_key", idempotency_key.into()));
-        let mut statements = vec![
-            self.insert_row(once, &queued, &dispatched, max_running, claim_until),
-            self.insert_payload(queued.id, submission),
-        ];
+        let has_room = |b: Builder| b.room(max_running, queued.created_at);
+        let mut statements: Vec<Statement> = self.ask_for_turn(has_room).into_iter().collect();
+        let inserted_at = statements.len();
+        statements.push(self.insert_row(once, &queued, &dispatched, max_running, claim_until));
+        statements.push(self.insert_payload(queued.id, submission));
         if !queued.labels.is_empty() {
             statements.push(self.insert_labels(&queued));
         }
@@ -117,7 +118,7 @@ impl<S: Sql> ExecutionStore<S> {
             if let Some(answers) = self.transaction(&statements).await? {
                 let row = answers
                     .into_iter()
-                    .next()
+                    .nth(inserted_at)
                     .and_then(|a| a.rows.into_iter().next());
                 let generation: u64 =
                     Reader::new("executions", row.unwrap_or_default()).number("generation")?;
@@ -151,15 +152,9 @@ impl<S: Sql> ExecutionStore<S> {
         );
         pairs.push(("claim_until", micros(claim_until).into(), 0_i64.into()));
         self.build("WITH room (free) AS (SELECT ")
-            .running(max_running)
-            .text(" < ")
-            .bind(max_running)
-            .text(" AND NOT EXISTS (SELECT 1 FROM executions WHERE ")
-            .text(QUEUED)
-            // What waits for a later attempt lets others go first until that is due.
-            .text(" AND due_at <= ")
-            .bind(micros(queued.created_at))
-            .text(")) INSERT INTO executions (")
+            .with_turn()
+            .room(max_running, queued.created_at)
+            .text(") INSERT INTO executions (")
             .commas(&pairs, |b, (name, ..)| b.text(name))
             .text(") SELECT ")
             .commas(&pairs, |b, (_, with_room, without)| {
@@ -458,6 +453,19 @@ impl<S: Sql> ExecutionStore<S> {
 }
 
 impl Builder {
+    /// Whether one more may run, and nobody else is queued and due at that time.
+    fn room(self, max_running: u32, now: Timestamp) -> Self {
+        self.running(max_running)
+            .text(" < ")
+            .bind(max_running)
+            .text(" AND NOT EXISTS (SELECT 1 FROM executions WHERE ")
+            .text(QUEUED)
+            // What waits for a later attempt lets others go first until that is due.
+            .text(" AND due_at <= ")
+            .bind(micros(now))
+            .text(")")
+    }
+
     /// The condition of a compare-and-set. What is finished stays as it is, whatever its generation.
     pub(crate) fn if_generation(self, next: &Execution) -> Self {
         let before = next.generation.saturating_sub(1);

@@ -75,7 +75,12 @@ impl<S: Sql> ExecutionStore<S> {
         .text(" FROM executions WHERE id = ")
         .bind(id.to_string())
         .text(
-            " AND status <> 'FINISHED' ON CONFLICT (execution_id) DO UPDATE SET pod = excluded.pod, \
+            " AND status <> 'FINISHED'",
+        )
+        // Its end, where it is just being stored, is waited for and seen.
+        .postgres(" FOR SHARE")
+        .text(
+            " ON CONFLICT (execution_id) DO UPDATE SET pod = excluded.pod, \
              pod_uid = excluded.pod_uid, head = excluded.head, head_is_closed = excluded.head_is_closed, \
              tail = excluded.tail, bytes = excluded.bytes, stamp = excluded.stamp, \
              stamp_bytes = excluded.stamp_bytes, stamp_check = excluded.stamp_check \

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 
 use crate::figures::Farewell;
 use crate::rows::{Reader, micros};
-use crate::sql::{Builder, Sql};
+use crate::sql::{Builder, Sql, Statement};
 use crate::{ExecutionStore, StoreError, Written};
 
 /// The tables with rows of executions, by their column `execution_id`.
@@ -66,14 +66,16 @@ impl<S: Sql> ExecutionStore<S> {
     }
 
     async fn forget_all(&self, ids: &[String], farewell: Farewell) -> Result<u32, StoreError> {
-        let mut statements = vec![
-            // First, while they are still there; undone with the rest when there is nothing to delete.
-            self.count_forgotten(ids, farewell),
+        let mut statements: Vec<Statement> = self.hold_all(ids).into_iter().collect();
+        // First, while they are still there; undone with the rest when there is nothing to delete.
+        statements.push(self.count_forgotten(ids, farewell));
+        let deleted_at = statements.len();
+        statements.push(
             self.build("DELETE FROM executions WHERE id IN (")
                 .ids(ids)
                 .text(") AND status = 'FINISHED' RETURNING id")
                 .must_change(),
-        ];
+        );
         statements.extend(BELONGINGS.iter().map(|table| {
             self.build("DELETE FROM ")
                 .text(table)
@@ -86,7 +88,9 @@ impl<S: Sql> ExecutionStore<S> {
                 .statement()
         }));
         let answers = self.transaction(&statements).await?.unwrap_or_default();
-        let forgotten = answers.get(1).map_or(0, |answer| answer.rows.len());
+        let forgotten = answers
+            .get(deleted_at)
+            .map_or(0, |answer| answer.rows.len());
         Ok(u32::try_from(forgotten).unwrap_or(u32::MAX))
     }
 }

@@ -24,6 +24,7 @@ mod rows;
 pub mod sql;
 #[cfg(feature = "testing")]
 pub mod testing;
+mod turns;
 mod webhooks;
 
 pub use batch::{BatchKey, InsertedBatch};
@@ -35,7 +36,7 @@ pub use followed::FollowedLog;
 pub use forget::MAX_FORGOTTEN;
 pub use lease::{Lease, LeaseRow};
 pub use list::{Cursor, Filter, Page};
-pub use sql::{Dialect, Rows, Sql, SqlError, Statement, Value};
+pub use sql::{Dialect, POSTGRES_OPTIONS, Rows, Sql, SqlError, Statement, Value};
 pub use webhooks::{
     Attempt, Claim, Delivery, DeliveryState, MAX_DELIVERIES, MAX_DELIVERY_CLAIMS, Redelivered,
     Settled,

@@ -66,6 +66,18 @@ const SQLITE: &[Migration] = &[
     },
 ];
 
+/// Nothing was released on PostgreSQL before version 10, so its first step makes the tables of all ten. Later steps have
+/// the numbers of SQLite's.
+const POSTGRES: &[Migration] = &[Migration {
+    version: 10,
+    name: "executions",
+    text: include_str!("../migrations/postgres/0010_executions.sql"),
+}];
+
+/// Lets one process at a time make steps of the schema, until its commit. The number is "migr" in ASCII, and the schema's.
+const MIGRATION_TURN: &str =
+    "SELECT pg_advisory_xact_lock(1835624306, hashtext(current_schema()))::TEXT";
+
 /// How often the change to WAL is tried. It fails at once, without the host's busy timeout, while
 /// another process writes; between two tries that process is waited for.
 const WAL_TRIES: u32 = 20;
@@ -74,6 +86,7 @@ impl Dialect {
     const fn migrations(self) -> &'static [Migration] {
         match self {
             Self::Sqlite => SQLITE,
+            Self::Postgres => POSTGRES,
         }
     }
 }
@@ -108,18 +121,41 @@ impl<S: Sql> ExecutionStore<S> {
             Err(error) => return Err(error),
         }
         self.use_wal().await?;
-        let table = "CREATE TABLE IF NOT EXISTS schema_migrations \
-             (version INTEGER PRIMARY KEY NOT NULL, name TEXT NOT NULL)";
-        self.query(self.build(table).statement()).await?;
+        self.make_version_table().await?;
         let version = self.version().await?;
         for migration in migrations.iter().filter(|m| m.version > version) {
             // Whoever stores the version first makes the step; for the others nothing is changed.
-            let mut statements = vec![self.take_version(migration)];
+            let mut statements = self.migration_turn();
+            statements.push(self.take_version(migration));
             let steps = migration.statements();
             statements.extend(steps.iter().map(|step| self.build(step).statement()));
             self.transaction(&statements).await?;
         }
         Ok(())
+    }
+
+    async fn make_version_table(&self) -> Result<(), StoreError> {
+        let integer = match self.sql.dialect() {
+            Dialect::Sqlite => "INTEGER",
+            Dialect::Postgres => "BIGINT",
+        };
+        let table = format!(
+            "CREATE TABLE IF NOT EXISTS schema_migrations \
+             (version {integer} PRIMARY KEY NOT NULL, name TEXT NOT NULL)"
+        );
+        let mut statements = self.migration_turn();
+        statements.push(self.build(&table).statement());
+        self.transaction(&statements).await?;
+        Ok(())
+    }
+
+    /// SQLite has one writer at a time. In PostgreSQL two who make one table at once hurt a constraint of the catalogue,
+    /// IF NOT EXISTS or not.
+    fn migration_turn(&self) -> Vec<Statement> {
+        match self.sql.dialect() {
+            Dialect::Sqlite => Vec::new(),
+            Dialect::Postgres => vec![self.build(MIGRATION_TURN).statement()],
+        }
     }
 
     /// Answers when the database does, and has its tables.
@@ -152,6 +188,7 @@ impl<S: Sql> ExecutionStore<S> {
     async fn use_wal(&self) -> Result<(), StoreError> {
         match self.sql.dialect() {
             Dialect::Sqlite => {}
+            Dialect::Postgres => return Ok(()),
         }
         let mut last = String::new();
         for _ in 0..WAL_TRIES {
@@ -179,6 +216,15 @@ mod tests {
         for (expected, migration) in (1..).zip(SQLITE) {
             assert_eq!(migration.version, expected, "{}", migration.name);
         }
+    }
+
+    #[test]
+    fn every_step_since_version_10_is_made_in_every_dialect() {
+        let since = |migrations: &[Migration]| -> Vec<i64> {
+            let versions = migrations.iter().map(|m| m.version);
+            versions.filter(|version| *version >= 10).collect()
+        };
+        assert_eq!(since(POSTGRES), since(SQLITE));
     }
 
     #[test]

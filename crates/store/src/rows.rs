@@ -21,6 +21,26 @@ pub(crate) const COLUMNS: &str = "id, generation, status, created_at, dispatched
 /// A column's name and the value to write into it.
 pub(crate) type Column = (&'static str, Value);
 
+/// Of the [changing columns](changing_columns), those that hold text; the others hold whole numbers.
+const TEXTS: [&str; 7] = [
+    "status",
+    "job_uid",
+    "waiting_kind",
+    "waiting_message",
+    "outcome",
+    "reason",
+    "message",
+];
+
+/// The type of a changing column.
+pub(crate) fn sql_type(column: &str) -> &'static str {
+    if TEXTS.contains(&column) {
+        "TEXT"
+    } else {
+        "BIGINT"
+    }
+}
+
 /// A time as it is stored: microseconds since 1970.
 pub(crate) fn micros(time: Timestamp) -> i64 {
     time.as_microsecond()

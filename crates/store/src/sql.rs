@@ -100,16 +100,37 @@ pub enum SqlError {
     Other(String),
 }
 
-/// What kind of SQL a database speaks. What differs between them is here and in `migrations/`.
-///
-/// The next one, PostgreSQL, brings its placeholders (`$1`, with casts where types cannot be told),
-/// its `BEGIN`, its own migrations (`BYTEA`, `BIGINT`), and a lock before the two statements that
-/// count what runs (inserting and claiming), which SQLite serializes by its single writer.
+impl SqlError {
+    /// What PostgreSQL's error code (SQLSTATE, five characters) means here, with its text. Every adapter
+    /// tells errors apart by this.
+    pub fn from_sqlstate(code: &str, text: String) -> Self {
+        match code {
+            // Serialization failure, deadlock, and a wait for a lock or a statement that took too long: rolled back.
+            "40001" | "40P01" | "55P03" | "57014" => Self::Busy(text),
+            "53100" => Self::Full(text),
+            // A connection's end by the server, and a server that only reads: a standby, until it takes over.
+            "25P03" | "25006" | "53300" | "58030" => Self::Unavailable(text),
+            _ if code.starts_with("08") || code.starts_with("57P") => Self::Unavailable(text),
+            _ if code.starts_with("23") => Self::Constraint(text),
+            _ => Self::Other(text),
+        }
+    }
+}
+
+/// What every connection to PostgreSQL is opened with, as its `options`: nobody waits longer for a lock than SQLite's
+/// host does, and what a holder of locks that is gone has begun is rolled back soon. In milliseconds.
+pub const POSTGRES_OPTIONS: &str =
+    "-c lock_timeout=5000 -c idle_in_transaction_session_timeout=10000";
+
+/// What kind of SQL a database speaks. What differs between them is here, in `turns.rs` and in `migrations/`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Dialect {
     /// SQLite from 3.37 on (STRICT tables, RETURNING, UPDATE FROM), and libSQL.
     Sqlite,
+    /// PostgreSQL from 14 on. Parameters are BIGINT, DOUBLE PRECISION, TEXT and BYTEA, and NULLs of any type; answers may
+    /// have INTEGERs too. Texts hold no NUL character there, so it is replaced.
+    Postgres,
 }
 
 impl Dialect {
@@ -118,13 +139,43 @@ impl Dialect {
     pub const fn begin(self) -> &'static str {
         match self {
             Self::Sqlite => "BEGIN IMMEDIATE",
+            // Each statement sees what was committed before it. The level is said since a server may have another default.
+            Self::Postgres => "BEGIN ISOLATION LEVEL READ COMMITTED",
         }
     }
 
     /// The placeholder of the parameter with that number, counted from 1.
-    pub(crate) fn placeholder(self, number: usize) -> String {
+    fn placeholder(self, number: usize, value: &Value) -> String {
         match self {
             Self::Sqlite => format!("?{number}"),
+            // PostgreSQL takes a parameter's type from the place where it stands, and tells drivers; where the place says
+            // nothing or INTEGER, the value that comes would be refused.
+            Self::Postgres => match value {
+                // Takes the type of its place.
+                Value::Null => format!("${number}"),
+                Value::Integer(_) => format!("${number}::BIGINT"),
+                Value::Real(_) => format!("${number}::DOUBLE PRECISION"),
+                Value::Text(_) => format!("${number}::TEXT"),
+                Value::Blob(_) => format!("${number}::BYTEA"),
+            },
+        }
+    }
+
+    /// The value as this database can hold it.
+    fn fitting(self, value: Value) -> Value {
+        match (self, value) {
+            (Self::Postgres, Value::Text(text)) if text.contains('\0') => {
+                Value::Text(text.replace('\0', "\u{FFFD}"))
+            }
+            (_, value) => value,
+        }
+    }
+
+    /// The function that gives the largest of its arguments.
+    pub(crate) const fn greatest(self) -> &'static str {
+        match self {
+            Self::Sqlite => "max",
+            Self::Postgres => "greatest",
         }
     }
 }
@@ -191,10 +242,24 @@ impl Builder {
 
     /// Adds a placeholder with its value.
     pub(crate) fn bind(mut self, value: impl Into<Value>) -> Self {
-        self.params.push(value.into());
-        self.sql
-            .push_str(&self.dialect.placeholder(self.params.len()));
+        let value = self.dialect.fitting(value.into());
+        let number = self.params.len() + 1;
+        self.sql.push_str(&self.dialect.placeholder(number, &value));
+        self.params.push(value);
         self
+    }
+
+    /// Adds text where the database is PostgreSQL.
+    pub(crate) fn postgres(self, text: &str) -> Self {
+        match self.dialect {
+            Dialect::Sqlite => self,
+            Dialect::Postgres => self.text(text),
+        }
+    }
+
+    /// The dialect that it is written in.
+    pub(crate) const fn dialect(&self) -> Dialect {
+        self.dialect
     }
 
     /// Adds something for each item, with commas between.
@@ -225,6 +290,52 @@ impl Builder {
         Statement {
             must_change: true,
             ..self.statement()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parameters_of_postgresql_say_their_types() {
+        let statement = Builder::new(Dialect::Postgres)
+            .text("SELECT ")
+            .commas(
+                [Value::Null, 1_i64.into(), "a\0b".into(), vec![0_u8].into()],
+                |b, value| b.bind(value),
+            )
+            .statement();
+        assert_eq!(statement.sql, "SELECT $1, $2::BIGINT, $3::TEXT, $4::BYTEA");
+        assert_eq!(
+            statement.params[2],
+            "a\u{FFFD}b".into(),
+            "it holds no NUL in a text"
+        );
+        let statement = Builder::new(Dialect::Sqlite).bind("a\0b").statement();
+        assert_eq!(
+            (statement.sql.as_ref(), &statement.params[..]),
+            ("?1", &["a\0b".into()][..])
+        );
+    }
+
+    #[test]
+    fn codes_of_postgresql_are_told_apart() {
+        let text = || String::from("text");
+        for (code, expected) in [
+            ("40001", SqlError::Busy(text())),
+            ("40P01", SqlError::Busy(text())),
+            ("55P03", SqlError::Busy(text())),
+            ("53100", SqlError::Full(text())),
+            ("57P01", SqlError::Unavailable(text())),
+            ("57P03", SqlError::Unavailable(text())),
+            ("08006", SqlError::Unavailable(text())),
+            ("25006", SqlError::Unavailable(text())),
+            ("23505", SqlError::Constraint(text())),
+            ("42P01", SqlError::Other(text())),
+        ] {
+            assert_eq!(SqlError::from_sqlstate(code, text()), expected, "{code}");
         }
     }
 }

@@ -1,6 +1,6 @@
-//! A native SQLite behind [`Sql`], for tests.
+//! A native SQLite behind [`Sql`], for tests; and a PostgreSQL, with the feature `testing-postgres`.
 //!
-//! It behaves as Spin's SQLite does where the store can see it: the same busy timeout, one
+//! The SQLite behaves as Spin's SQLite does where the store can see it: the same busy timeout, one
 //! connection per value, one statement per call.
 
 use std::path::Path;
@@ -11,6 +11,12 @@ use std::time::Duration;
 
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, ErrorCode};
+
+#[cfg(feature = "testing-postgres")]
+mod postgres;
+
+#[cfg(feature = "testing-postgres")]
+pub use postgres::Postgres;
 
 use crate::sql::{Dialect, Rows, Sql, SqlError, Statement, Value};
 
@@ -118,14 +124,15 @@ impl Sql for Sqlite {
     }
 }
 
-/// The result of a future that waits for nothing, as all of a store over [`Sqlite`] are.
+/// The result of a future that waits for nothing, as all of a store over the databases of this module are: their
+/// calls return when all is done.
 ///
 /// # Panics
 /// When it does wait.
 pub fn ready<T>(future: impl Future<Output = T>) -> T {
     match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(value) => value,
-        Poll::Pending => panic!("a store over SQLite waits for nothing"),
+        Poll::Pending => panic!("a store over a database of tests waits for nothing"),
     }
 }
 

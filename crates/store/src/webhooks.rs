@@ -178,19 +178,21 @@ impl<S: Sql> ExecutionStore<S> {
             return Ok(Vec::new());
         }
         let statement = self
-            .build("UPDATE deliveries SET next_at = ")
-            .bind(micros(claim_until))
-            .text(", tries = tries + 1 WHERE next_at <= ")
-            .bind(micros(now))
-            .text(
-                " AND (execution_id, number) IN \
+            .build(
+                "WITH due (due_id, due_number) AS \
                  (SELECT execution_id, number FROM deliveries WHERE next_at <= ",
             )
             .bind(micros(now))
             .text(" ORDER BY next_at, execution_id, number LIMIT ")
             .bind(limit.min(MAX_DELIVERY_CLAIMS))
+            .skip_locked()
+            .text(") UPDATE deliveries SET next_at = ")
+            .bind(micros(claim_until))
+            .text(", tries = tries + 1 WHERE next_at <= ")
+            .bind(micros(now))
             .text(
-                ") RETURNING execution_id, number, tries, \
+                " AND (execution_id, number) IN (SELECT due_id, due_number FROM due) \
+                 RETURNING execution_id, number, tries, \
                  (SELECT url FROM webhooks WHERE webhooks.execution_id = deliveries.execution_id), \
                  (SELECT secret_ref FROM webhooks \
                  WHERE webhooks.execution_id = deliveries.execution_id)",
@@ -265,7 +267,9 @@ impl<S: Sql> ExecutionStore<S> {
         } else {
             decide.text(" AND tries = ").bind(claim.attempt)
         };
-        self.transaction(&[note, decide.statement()]).await?;
+        let mut statements: Vec<Statement> = self.hold(claim.execution_id).into_iter().collect();
+        statements.extend([note, decide.statement()]);
+        self.transaction(&statements).await?;
         Ok(())
     }
 
@@ -308,7 +312,9 @@ impl<S: Sql> ExecutionStore<S> {
             .bind(MAX_DELIVERIES)
             .text(" RETURNING number")
             .must_change();
-        if let Some(answers) = self.transaction(&[replace, next]).await? {
+        let mut statements: Vec<Statement> = self.hold(id).into_iter().collect();
+        statements.extend([replace, next]);
+        if let Some(answers) = self.transaction(&statements).await? {
             let row = answers.into_iter().next_back();
             let row = row.and_then(|answer| answer.rows.into_iter().next());
             let mut reader = Reader::new("deliveries", row.unwrap_or_default());

@@ -7,7 +7,7 @@ use std::thread;
 use domain::transition::Observation;
 use domain::{Execution, Status, Submission, Waiting, WaitingKind, transition};
 use store::testing::ready;
-use store::{Inserted, SqlError, StoreError, StoredLog, Written};
+use store::{Dialect, Inserted, Sql, SqlError, StoreError, StoredLog, Written};
 
 use crate::support::*;
 
@@ -43,6 +43,15 @@ fn what_is_inserted_is_read_back() {
             execution: execution.clone()
         }
     );
+    if store.sql().dialect() == Dialect::Postgres {
+        // It has no NUL character in texts. What is stored as JSON has it escaped.
+        let kept = ODD.replace('\0', "\u{FFFD}");
+        execution.image.clone_from(&kept);
+        execution.waiting = Some(Waiting {
+            kind: WaitingKind::Concurrency,
+            message: kept,
+        });
+    }
     assert_eq!(get(&store, &execution), execution);
     let read = ready(store.submission(execution.id)).expect("it reads");
     assert_eq!(read, Some(submission));
@@ -186,9 +195,8 @@ fn what_is_finished_stays_as_it_is() {
 fn of_two_writers_of_one_generation_exactly_one_wins() {
     const ROUNDS: usize = 50;
     const WRITERS: usize = 4;
-    let folder = tempfile::tempdir().expect("a folder");
-    let path = folder.path().join("db");
-    let mut current = insert(&file(&path), &queued(0), PLENTY);
+    let place = Place::new();
+    let mut current = insert(&file(&place), &queued(0), PLENTY);
     let rounds: Vec<_> = (0..ROUNDS)
         .map(|round| {
             let mut next = current.clone();
@@ -199,9 +207,9 @@ fn of_two_writers_of_one_generation_exactly_one_wins() {
     let barrier = Barrier::new(WRITERS);
     let won: Vec<Vec<Written>> = thread::scope(|scope| {
         let writer = |name: usize| {
-            let (rounds, barrier, path) = (&rounds, &barrier, &path);
+            let (rounds, barrier, place) = (&rounds, &barrier, &place);
             scope.spawn(move || {
-                let store = file(path);
+                let store = file(place);
                 rounds
                     .iter()
                     .map(|next| {
@@ -224,7 +232,7 @@ fn of_two_writers_of_one_generation_exactly_one_wins() {
         assert_eq!(updated, 1, "round {round}");
     }
     current.generation += u64::try_from(ROUNDS).expect("small");
-    assert_eq!(get(&file(&path), &current).generation, current.generation);
+    assert_eq!(get(&file(&place), &current).generation, current.generation);
 }
 
 #[test]
@@ -265,10 +273,17 @@ fn the_end_and_its_log_are_stored_together() {
 fn when_the_log_cannot_be_stored_neither_is_the_end() {
     let store = memory();
     let execution = insert(&store, &queued(0), PLENTY);
-    let trigger =
-        "CREATE TRIGGER refuse BEFORE INSERT ON logs BEGIN SELECT RAISE(ABORT, 'full'); END";
-    let connection = store.sql().connection();
-    connection.execute_batch(trigger).expect("it is made");
+    let (refuse, allow) = match store.sql().dialect() {
+        Dialect::Postgres => (
+            "ALTER TABLE logs ADD CONSTRAINT refuse CHECK (head IS NULL)",
+            "ALTER TABLE logs DROP CONSTRAINT refuse",
+        ),
+        _ => (
+            "CREATE TRIGGER refuse BEFORE INSERT ON logs BEGIN SELECT RAISE(ABORT, 'full'); END",
+            "DROP TRIGGER refuse",
+        ),
+    };
+    store.sql().execute(refuse);
     let next = ended(&execution, 0, 3);
     let error = ready(store.finish(&next, &StoredLog::default())).expect_err("it is refused");
     assert!(
@@ -278,9 +293,7 @@ fn when_the_log_cannot_be_stored_neither_is_the_end() {
     assert!(!error.is_transient());
     assert_eq!(get(&store, &execution), execution);
     // The connection goes on, and so does the execution.
-    connection
-        .execute_batch("DROP TRIGGER refuse")
-        .expect("it is dropped");
+    store.sql().execute(allow);
     finish(&store, &execution, 0, 3);
 }
 
@@ -329,14 +342,13 @@ fn an_idempotency_key_gives_the_first_execution_again() {
 #[test]
 fn of_two_inserts_with_one_key_exactly_one_is_new() {
     const ROUNDS: i64 = 50;
-    let folder = tempfile::tempdir().expect("a folder");
-    let path = folder.path().join("db");
+    let place = Place::new();
     let barrier = Barrier::new(2);
     let answers: Vec<Vec<Inserted>> = thread::scope(|scope| {
         let inserter = |number: u64| {
-            let (barrier, path) = (&barrier, &path);
+            let (barrier, place) = (&barrier, &place);
             scope.spawn(move || {
-                let store = file(path);
+                let store = file(place);
                 let one = |round: i64| {
                     let mut execution = queued(round);
                     execution.id = id(round, number);
@@ -425,11 +437,7 @@ fn what_is_not_understood_is_an_error_that_names_it() {
         let store = memory();
         let execution = insert(&store, &queued(0), PLENTY);
         let change = format!("UPDATE executions SET {change}");
-        store
-            .sql()
-            .connection()
-            .execute_batch(&change)
-            .expect("it changes");
+        store.sql().execute(&change);
         match ready(store.get(execution.id)) {
             Err(StoreError::Corrupt { place, problem }) => {
                 assert!(place.contains(place_part), "{change}: {place}");
@@ -450,10 +458,8 @@ fn an_unreadable_submission_is_an_error_without_its_script() {
     let execution = insert(&store, &queued(0), PLENTY);
     let bodies = ["", "{\"script\":[\"secret\"]}", "{\"secret\":1}"];
     for body in bodies {
-        let connection = store.sql().connection();
-        connection
-            .execute("UPDATE payloads SET body = ?1", [body])
-            .expect("it changes");
+        let change = format!("UPDATE payloads SET body = '{body}'");
+        store.sql().execute(&change);
         let error = ready(store.submission(execution.id)).expect_err("it is unreadable");
         assert!(matches!(error, StoreError::Corrupt { .. }), "{error:?}");
         assert!(!error.to_string().contains("secret"), "{error}");

@@ -2,8 +2,8 @@
 
 use domain::transition::Observation;
 use domain::{Execution, Reason};
-use store::testing::{Sqlite, ready};
-use store::{ExecutionStore, Figures, Settled, StoredLog, Written};
+use store::testing::ready;
+use store::{Figures, Settled, StoredLog, Written};
 
 use crate::support::*;
 
@@ -66,9 +66,8 @@ fn gauges_tell_where_each_execution_is() {
 
 #[test]
 fn an_end_is_counted_once_by_whom_it_is_stored() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let path = folder.path().join("db");
-    let (one, other) = (file(&path), file(&path));
+    let place = Place::new();
+    let (one, other) = (file(&place), file(&place));
     let execution = insert(&one, &queued(0), PLENTY);
     let failed = insert(&other, &queued(1), PLENTY);
     finish(&one, &execution, 0, 3);
@@ -79,7 +78,7 @@ fn an_end_is_counted_once_by_whom_it_is_stored() {
     finish(&other, &failed, 1, 3);
     drop((one, other));
     let expected = [(Reason::Completed, 1), (Reason::NonZeroExit, 1)];
-    assert_eq!(figures(&file(&path)).finished, expected, "after a restart");
+    assert_eq!(figures(&file(&place)).finished, expected, "after a restart");
 }
 
 #[test]
@@ -129,28 +128,25 @@ fn swept_jobs_and_pending_deliveries_are_counted() {
 
 #[test]
 fn what_ended_before_there_were_counters_is_counted_by_the_migration() {
-    let store = memory();
+    let store = sqlite();
     let execution = insert(&store, &queued(0), PLENTY);
     finish(&store, &execution, 0, 3);
     let failed = insert(&store, &queued(1), PLENTY);
     finish(&store, &failed, 7, 3);
     // As an older version left it: neither the table nor its version.
-    let connection = store.sql().connection();
     let undo = "DROP TABLE counters; DELETE FROM schema_migrations WHERE name = 'counters'";
-    connection.execute_batch(undo).expect("it is undone");
+    store.sql().execute(undo);
     // The steps after it only add, and are not made again.
     let step = include_str!("../../migrations/sqlite/0008_counters.sql");
-    connection.execute_batch(step).expect("it migrates");
+    store.sql().execute(step);
     let expected = [(Reason::Completed, 1), (Reason::NonZeroExit, 1)];
     assert_eq!(figures(&store).finished, expected);
 }
 
 #[test]
 fn names_of_a_newer_version_are_left_out() {
-    let store: Store = ExecutionStore::new(Sqlite::memory());
-    ready(store.migrate()).expect("it migrates");
+    let store = memory();
     let newer = "INSERT INTO counters VALUES ('finished', 'Unheard', 5), ('other', '', 6)";
-    let connection = store.sql().connection();
-    connection.execute_batch(newer).expect("it writes");
+    store.sql().execute(newer);
     assert_eq!(figures(&store), Figures::default());
 }

@@ -2,17 +2,14 @@
 
 use domain::transition::Observation;
 use domain::{Execution, ExecutionId};
-use store::testing::{Sqlite, ready};
+use store::testing::ready;
 use store::{ExecutionStore, Inserted, MAX_FORGOTTEN, Written};
 
 use crate::support::*;
 
-fn rows(store: &Store, table: &str) -> u32 {
+fn rows(store: &Store, table: &str) -> i64 {
     let sql = format!("SELECT count(*) FROM {table}");
-    let connection = store.sql().connection();
-    connection
-        .query_row(&sql, [], |row| row.get(0))
-        .expect("it counts")
+    store.sql().number(&sql)
 }
 
 #[test]
@@ -76,7 +73,7 @@ fn what_has_expired_goes_in_bounded_batches_and_nothing_else() {
 
 #[test]
 fn records_of_an_older_version_are_kept_for_30_days() {
-    let store = Store::new(Sqlite::memory());
+    let store = Store::new(Database::sqlite());
     let old = "CREATE TABLE schema_migrations (version INTEGER PRIMARY KEY NOT NULL, name TEXT NOT NULL); \
         INSERT INTO schema_migrations VALUES (1, 'executions');";
     let first = include_str!("../../migrations/sqlite/0001_executions.sql");
@@ -87,11 +84,7 @@ fn records_of_an_older_version_are_kept_for_30_days() {
         id(0, 7)
     );
     for sql in [first, old, &row] {
-        store
-            .sql()
-            .connection()
-            .execute_batch(sql)
-            .expect("valid SQL");
+        store.sql().execute(sql);
     }
     ready(store.migrate()).expect("it migrates");
     let execution = get(&store, &queued(0));

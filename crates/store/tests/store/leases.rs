@@ -56,14 +56,13 @@ fn one_has_it_until_it_expires_or_is_given_back() {
 fn of_many_at_once_exactly_one_gets_it() {
     const HOLDERS: usize = 4;
     const ROUNDS: i64 = 50;
-    let folder = tempfile::tempdir().expect("a folder");
-    let path = folder.path().join("db");
+    let place = Place::new();
     let barrier = Barrier::new(HOLDERS);
     let fences: Vec<Vec<Option<i64>>> = thread::scope(|scope| {
         let holder = |number: usize| {
-            let (barrier, path) = (&barrier, &path);
+            let (barrier, place) = (&barrier, &place);
             scope.spawn(move || {
-                let store = file(path);
+                let store = file(place);
                 let name = format!("holder {number}");
                 let one = |round: i64| {
                     barrier.wait();

@@ -1,4 +1,5 @@
-//! The store by its public interface, over a native SQLite.
+//! The store by its public interface: over a native SQLite, or over the PostgreSQL that EXECUTOR_TEST_POSTGRES names
+//! (`tests/postgres/with-postgres.sh cargo test -p store`).
 #![expect(
     clippy::cloned_ref_to_slice_refs,
     reason = "answers are compared with arrays, some of one element"
@@ -7,6 +8,7 @@
 mod batches;
 mod cancels;
 mod claims;
+mod database;
 mod events;
 mod executions;
 mod figures;
@@ -16,6 +18,8 @@ mod leases;
 mod lists;
 mod migrations;
 mod plans;
+mod plans_postgres;
+mod races;
 mod retries;
 mod support;
 mod webhooks;

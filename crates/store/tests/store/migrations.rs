@@ -12,24 +12,24 @@ use crate::support::*;
 
 #[test]
 fn migrating_again_changes_nothing_and_costs_one_read() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let path = folder.path().join("db");
-    let execution = insert(&file(&path), &queued(0), PLENTY);
+    let place = Place::new();
+    let execution = insert(&file(&place), &queued(0), PLENTY);
     let store = ExecutionStore::new(Counting {
-        inner: Sqlite::open(&path),
+        inner: place.open(),
         calls: Cell::new(0),
         busy: Cell::new(0),
     });
     ready(store.migrate()).expect("it migrates");
     assert_eq!(store.sql().calls.get(), 1);
-    assert_eq!(get(&file(&path), &execution), execution);
+    assert_eq!(get(&file(&place), &execution), execution);
 }
 
 #[test]
 fn the_file_is_in_wal_and_synchronous_stays_full() {
     let folder = tempfile::tempdir().expect("a folder");
-    let store = file(&folder.path().join("db"));
-    let connection = store.sql().connection();
+    let sqlite = Sqlite::open(folder.path().join("db"));
+    ready(Store::new(Database::Sqlite(sqlite.clone())).migrate()).expect("it migrates");
+    let connection = sqlite.connection();
     let pragma = |name: &str| -> String {
         let sql = format!("SELECT CAST({name} AS TEXT) FROM pragma_{name}");
         connection
@@ -45,37 +45,25 @@ fn many_at_once_migrate_one_file() {
     const PROCESSES: usize = 8;
     const ROUNDS: usize = 10;
     for round in 0..ROUNDS {
-        let folder = tempfile::tempdir().expect("a folder");
-        let path = folder.path().join("db");
+        let place = Place::new();
         let barrier = Barrier::new(PROCESSES);
         thread::scope(|scope| {
             for n in 0..PROCESSES {
-                let (barrier, path) = (&barrier, &path);
+                let (barrier, place) = (&barrier, &place);
                 scope.spawn(move || {
-                    let store = Store::new(Sqlite::open(path));
+                    let store = Store::new(place.open());
                     barrier.wait();
                     ready(store.migrate()).unwrap_or_else(|e| panic!("round {round}: {e:?}"));
                     insert(&store, &queued(i64::try_from(n).expect("small")), PLENTY);
                 });
             }
         });
-        let connection = Sqlite::open(&path);
-        let count = |table: &str| -> usize {
-            let sql = format!("SELECT count(*) FROM {table}");
-            let connection = connection.connection();
-            connection
-                .query_row(&sql, [], |row| row.get(0))
-                .expect("it counts")
-        };
-        assert_eq!(count("executions"), PROCESSES);
+        let database = place.open();
+        let executions = database.number("SELECT count(*) FROM executions");
+        assert_eq!(usize::try_from(executions), Ok(PROCESSES));
         // Each step was made once: their numbers have no gap and stand once.
-        let newest: usize = connection
-            .connection()
-            .query_row("SELECT max(version) FROM schema_migrations", [], |row| {
-                row.get(0)
-            })
-            .expect("it reads");
-        assert_eq!(count("schema_migrations"), newest);
+        let gap = "SELECT max(version) - min(version) + 1 - count(*) FROM schema_migrations";
+        assert_eq!(database.number(gap), 0);
     }
 }
 
@@ -83,20 +71,19 @@ fn many_at_once_migrate_one_file() {
 fn migrating_waits_for_a_slow_writer() {
     /// Longer than any number of tries that do not wait would take.
     const SLOW_COMMIT: Duration = Duration::from_millis(500);
-    let folder = tempfile::tempdir().expect("a folder");
-    let path = folder.path().join("db");
+    let place = Place::Sqlite(tempfile::tempdir().expect("a folder"));
     let barrier = Barrier::new(2);
     thread::scope(|scope| {
         scope.spawn(|| {
-            let other = Sqlite::open(&path);
-            let run = |sql| other.connection().execute_batch(sql).expect("it runs");
+            let other = place.open();
+            let run = |sql| other.execute(sql);
             run("BEGIN IMMEDIATE; CREATE TABLE others (a TEXT)");
             barrier.wait();
             thread::sleep(SLOW_COMMIT);
             run("COMMIT");
         });
         barrier.wait();
-        let store = file(&path);
+        let store = file(&place);
         insert(&store, &queued(0), PLENTY);
     });
 }
@@ -129,7 +116,7 @@ fn what_was_stored_before_there_were_priorities_has_none() {
     connection
         .execute("INSERT INTO payloads VALUES (?1, ?2)", [&id, &body])
         .expect("it inserts");
-    let store = Store::new(sqlite);
+    let store = Store::new(Database::Sqlite(sqlite));
     ready(store.migrate()).expect("it migrates");
     assert_eq!(get(&store, &execution), execution);
     let claimed = ready(store.claim_queued(at(1), at(9), 1, 1)).expect("it claims");
@@ -139,7 +126,8 @@ fn what_was_stored_before_there_were_priorities_has_none() {
 
 #[test]
 fn ping_needs_the_tables() {
-    let store = Store::new(Sqlite::memory());
+    let place = Place::new();
+    let store = Store::new(place.open());
     ready(store.ping()).expect_err("there are none");
     ready(store.migrate()).expect("it migrates");
     ready(store.ping()).expect("they are there");
@@ -148,16 +136,15 @@ fn ping_needs_the_tables() {
 #[test]
 fn a_newer_schema_is_left_as_it_is() {
     let store = memory();
-    let connection = store.sql().connection();
     let newer = "INSERT INTO schema_migrations (version, name) VALUES (1000, 'later')";
-    connection.execute_batch(newer).expect("it inserts");
+    store.sql().execute(newer);
     ready(store.migrate()).expect("it migrates");
     insert(&store, &queued(0), PLENTY);
 }
 
 /// Counts calls, and is busy for so many of them.
 struct Counting {
-    inner: Sqlite,
+    inner: Database,
     calls: Cell<u32>,
     busy: Cell<u32>,
 }

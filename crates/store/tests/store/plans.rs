@@ -4,7 +4,7 @@ use std::cell::RefCell;
 
 use domain::transition::Observation;
 use domain::{Entry, Outcome, Reason, Status, transition};
-use store::testing::{Sqlite, ready};
+use store::testing::ready;
 use store::{
     BatchKey, Cursor, Dialect, ExecutionStore, Filter, FollowedLog, Rows, Settled, Sql, SqlError,
     Statement, Step, StoredLog, Value,
@@ -13,9 +13,9 @@ use store::{
 use crate::support::*;
 
 /// Keeps the statements that pass.
-struct Recorder {
-    inner: Sqlite,
-    seen: RefCell<Vec<Statement>>,
+pub struct Recorder {
+    pub inner: Database,
+    pub seen: RefCell<Vec<Statement>>,
 }
 
 impl Sql for Recorder {
@@ -94,7 +94,7 @@ fn check(store: &ExecutionStore<Recorder>, indexes: &[&str]) {
 }
 
 fn recorded() -> ExecutionStore<Recorder> {
-    let store = memory();
+    let store = sqlite();
     ExecutionStore::new(Recorder {
         inner: store.sql().clone(),
         seen: RefCell::default(),

@@ -247,7 +247,7 @@ fn what_was_stored_before_there_were_retries_has_none() {
     connection
         .execute(row, rusqlite::params![id, created_at])
         .expect("it inserts");
-    let store = Store::new(sqlite);
+    let store = Store::new(Database::Sqlite(sqlite));
     ready(store.migrate()).expect("it migrates");
     assert_eq!(get(&store, &execution), execution);
     assert_eq!(attempts(&store, execution.id), []);

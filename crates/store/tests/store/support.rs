@@ -8,10 +8,10 @@ use domain::{
     transition,
 };
 use jiff::Timestamp;
-use store::testing::{Sqlite, ready};
-use store::{Attempt, ExecutionStore, Inserted, StoredLog, Written};
+use store::testing::ready;
+use store::{Attempt, Inserted, StoredLog, Written};
 
-pub type Store = ExecutionStore<Sqlite>;
+pub use crate::database::{Database, Place, Store};
 
 /// A limit that no test reaches by accident.
 pub const PLENTY: u32 = 1_000_000;
@@ -21,16 +21,26 @@ pub fn at(millis: i64) -> Timestamp {
     Timestamp::from_millisecond(1_700_000_000_000 + millis).expect("a valid time")
 }
 
-/// A migrated store in memory.
+/// A migrated store for one test, on one connection: in memory, where it is SQLite.
 pub fn memory() -> Store {
-    let store = Store::new(Sqlite::memory());
-    ready(store.migrate()).expect("it migrates");
-    store
+    match Place::new() {
+        Place::Sqlite(_) => sqlite(),
+        place => file(&place),
+    }
 }
 
-/// A migrated store over a file, on a connection of its own.
-pub fn file(path: &std::path::Path) -> Store {
-    let store = Store::new(Sqlite::open(path));
+/// A migrated store on SQLite, whatever the others are on.
+pub fn sqlite() -> Store {
+    migrated(Database::sqlite())
+}
+
+/// A migrated store in that place, on a connection of its own.
+pub fn file(place: &Place) -> Store {
+    migrated(place.open())
+}
+
+fn migrated(database: Database) -> Store {
+    let store = Store::new(database);
     ready(store.migrate()).expect("it migrates");
     store
 }

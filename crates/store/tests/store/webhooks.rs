@@ -97,9 +97,8 @@ fn who_has_no_webhook_has_no_delivery() {
 
 #[test]
 fn a_delivery_is_claimed_by_one_until_the_claim_ends() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let path = folder.path().join("db");
-    let (one, other) = (file(&path), file(&path));
+    let place = Place::new();
+    let (one, other) = (file(&place), file(&place));
     for millis in 0..5 {
         told(&one, millis * 10);
     }
@@ -254,11 +253,7 @@ fn nothing_of_a_forgotten_one_is_left() {
     settle(&store, &second, Settled::Delivered);
     for table in ["webhooks", "deliveries", "delivery_attempts"] {
         let sql = format!("SELECT count(*) FROM {table}");
-        let connection = store.sql().connection();
-        let rows: u32 = connection
-            .query_row(&sql, [], |row| row.get(0))
-            .expect("it counts");
-        assert_eq!(rows, 0, "{table}");
+        assert_eq!(store.sql().number(&sql), 0, "{table}");
     }
     assert_eq!(claim(&store, 9_999, 9_999), []);
 }

@@ -1,0 +1,158 @@
+//! How PostgreSQL answers each hot statement once there are many rows: by an index in the order asked for.
+
+use std::cell::RefCell;
+
+use domain::{Outcome, Reason, Status};
+use store::testing::ready;
+use store::{Cursor, ExecutionStore, Filter, Sql, Value};
+
+use crate::plans::Recorder;
+use crate::support::*;
+
+/// Enough that a scan of the table costs more than any index; most are finished, as in life.
+const ROWS: &str = "INSERT INTO executions (id, generation, status, created_at, dispatched_at, job_uid, started_at, \
+     finished_at, outcome, reason, message, image, cpu, memory, queue_seconds, start_seconds, run_seconds, \
+     grace_seconds, labels, deadline_at, claim_until, digest, idempotency_key, cancel_requested_at) \
+     SELECT '00000000-0000-7000-8000-' || lpad(n::TEXT, 12, '0'), 1, CASE WHEN k < 90 THEN 'FINISHED' WHEN k < 94 THEN 'RUNNING' ELSE 'QUEUED' END, \
+     n, CASE WHEN k < 97 THEN n END, CASE WHEN k < 96 THEN 'uid' END, CASE WHEN k < 94 THEN n END, \
+     CASE WHEN k < 90 THEN n END, CASE WHEN k < 90 THEN 'SUCCEEDED' END, CASE WHEN k < 90 THEN 'Completed' END, \
+     CASE WHEN k < 90 THEN '' END, 'i', '1', '1', 1, 1, 1, 1, '{}', CASE WHEN k >= 90 THEN n END, n, 'd', 'key' || n, \
+     CASE WHEN k = 93 THEN n END FROM (SELECT n, n % 100 AS k FROM generate_series(1, 20000) AS n) AS rows_of_it";
+
+const LABELS: &str = "INSERT INTO labels (execution_id, name, value, execution_created_at) \
+     SELECT id, name, (created_at % 100)::TEXT, created_at FROM executions, (VALUES ('a'), ('b')) AS names (name)";
+
+const DELIVERIES: &str = "INSERT INTO deliveries (execution_id, number, state, created_at, next_at) \
+     SELECT id, 1, 'PENDING', 0, CASE WHEN created_at % 500 = 0 THEN created_at END FROM executions WHERE status = 'FINISHED'";
+
+fn recorded(place: &Place) -> ExecutionStore<Recorder> {
+    let store = file(place);
+    for sql in [ROWS, LABELS, DELIVERIES, "ANALYZE"] {
+        store.sql().execute(sql);
+    }
+    ExecutionStore::new(Recorder {
+        inner: store.sql().clone(),
+        seen: RefCell::default(),
+    })
+}
+
+/// The statements since the last call use these indexes, sort nothing and read no table from end to end.
+#[track_caller]
+fn check(store: &ExecutionStore<Recorder>, indexes: &[&str]) {
+    let mut plans = Vec::new();
+    for mut statement in store.sql().seen.take() {
+        if statement.sql.contains("advisory") || statement.sql.starts_with("INSERT INTO events") {
+            continue;
+        }
+        statement.sql = format!("EXPLAIN {}", statement.sql).into();
+        let plan = ready(store.sql().inner.query(statement)).expect("it explains");
+        for row in plan.rows {
+            match row.into_iter().next() {
+                Some(Value::Text(step)) => plans.push(step),
+                other => panic!("a step of a plan is text: {other:?}"),
+            }
+        }
+    }
+    for step in &plans {
+        let sorts = step.contains("Sort  (");
+        assert!(!sorts, "it sorts: {plans:#?}");
+        for table in ["executions", "labels", "deliveries", "payloads"] {
+            let scans = step.contains(&format!("Seq Scan on {table}"));
+            assert!(!scans, "it reads all of {table}: {plans:#?}");
+        }
+    }
+    for index in indexes {
+        let used = plans.iter().any(|step| step.contains(index));
+        assert!(used, "{index} is not used: {plans:#?}");
+    }
+}
+
+#[test]
+fn the_reconcilers_statements_are_read_from_indexes() {
+    let Some(place) = Place::postgres() else {
+        return;
+    };
+    let store = recorded(&place);
+    let all = at(0);
+    let execution = queued(0);
+    ready(store.insert(&execution, &submission(&execution), Some("k"), 50, all))
+        .expect("it inserts");
+    store
+        .sql()
+        .seen
+        .borrow_mut()
+        .retain(|s| s.sql.starts_with("WITH room"));
+    check(&store, &["executions_dispatched", "executions_queue"]);
+    ready(store.queue_position(&execution)).expect("it counts");
+    check(&store, &["executions_queue"]);
+    // Nothing is claimed: 600 run.
+    ready(store.claim_queued(all, all, 50, 5)).expect("it claims");
+    check(&store, &["executions_queue", "executions_dispatched"]);
+    ready(store.claim_unconfirmed(jiff::Timestamp::UNIX_EPOCH, all, 5)).expect("it claims");
+    check(&store, &["executions_unconfirmed"]);
+    ready(store.claim_stops(jiff::Timestamp::UNIX_EPOCH, all, 5)).expect("it claims");
+    check(&store, &["executions_stopping"]);
+    ready(store.due(all, 5)).expect("it reads");
+    check(&store, &["executions_deadline"]);
+    ready(store.unfinished_dispatched(Some(execution.id), 5)).expect("it reads");
+    check(&store, &["executions_dispatched"]);
+    ready(store.starting_since(all, 5)).expect("it reads");
+    check(&store, &["executions_starting"]);
+    ready(store.forget_expired(jiff::Timestamp::UNIX_EPOCH)).expect("it answers");
+    check(&store, &["executions_expiry"]);
+    ready(store.claim_deliveries(jiff::Timestamp::UNIX_EPOCH, all, 5)).expect("it claims");
+    check(&store, &["deliveries_next"]);
+    ready(store.figures()).expect("it reads");
+    check(&store, &["executions_status", "deliveries_next"]);
+}
+
+#[test]
+fn each_list_is_read_from_an_index_in_its_order() {
+    let Some(place) = Place::postgres() else {
+        return;
+    };
+    let store = recorded(&place);
+    let none = Filter::default;
+    let label = |name: &str| (name.to_owned(), "7".to_owned());
+    let cases = [
+        (none(), "executions_created"),
+        (
+            Filter {
+                status: Some(Status::Running),
+                ..none()
+            },
+            "executions_status",
+        ),
+        (
+            Filter {
+                outcome: Some(Outcome::Failed),
+                ..none()
+            },
+            "executions_outcome",
+        ),
+        (
+            Filter {
+                reason: Some(Reason::Lost),
+                ..none()
+            },
+            "executions_reason",
+        ),
+        (
+            Filter {
+                labels: vec![label("a")],
+                ..none()
+            },
+            "labels_value",
+        ),
+    ];
+    let cursor = Cursor {
+        created_at: jiff::Timestamp::from_microsecond(9_000).expect("a time"),
+        id: id(5, 5),
+    };
+    for (filter, index) in cases {
+        for after in [None, Some(cursor)] {
+            ready(store.list(&filter, 50, after)).expect("it reads");
+            check(&store, &[index]);
+        }
+    }
+}

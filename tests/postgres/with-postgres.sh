@@ -1,0 +1,75 @@
+#!/usr/bin/env bash
+# Runs a command with a private PostgreSQL of Debian's (package postgresql, 14 or later), whose URL is in EXECUTOR_TEST_POSTGRES.
+# It is in a temporary folder, listens on a free port of 127.0.0.1, and is gone with the command, however that ends.
+# usage: with-postgres.sh COMMAND [ARGUMENT...]
+set -euo pipefail
+
+fail() {
+  printf 'error: with-postgres.sh: %s\n' "$*" >&2
+  exit 1
+}
+
+[ $# -gt 0 ] || fail "which command? usage: with-postgres.sh COMMAND [ARGUMENT...]"
+
+# The newest that is installed.
+bin=$(find /usr/lib/postgresql -mindepth 2 -maxdepth 2 -name bin 2>/dev/null | sort -V | tail -n 1)
+[ -n "$bin" ] && [ -x "$bin/initdb" ] || fail "there is no /usr/lib/postgresql/*/bin/initdb: install Debian's package postgresql"
+
+# PostgreSQL does not run as root: there it runs as Debian's user postgres.
+as_user=()
+if [ "$(id -u)" = 0 ]; then
+  id postgres >/dev/null 2>&1 || fail "there is no user postgres"
+  as_user=(setpriv --reuid postgres --regid postgres --clear-groups env -u HOME)
+fi
+
+folder=$(mktemp -d "${TMPDIR:-/tmp}/executor-postgres.XXXXXX")
+chmod 711 "$folder"
+server=''
+command_pid=''
+clean_up() {
+  local code=$?
+  trap - EXIT
+  trap '' INT TERM
+  if [ -n "$command_pid" ]; then kill -TERM "$command_pid" 2>/dev/null || true; fi
+  # INT is PostgreSQL's fast shutdown: it ends connections and stops.
+  if [ -n "$server" ] && kill -INT "$server" 2>/dev/null; then wait "$server" 2>/dev/null || true; fi
+  rm -rf "$folder"
+  exit "$code"
+}
+trap clean_up EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+
+mkdir "$folder/data"
+if [ "$(id -u)" = 0 ]; then chown postgres: "$folder" "$folder/data"; fi
+cd "$folder"
+"${as_user[@]}" "$bin/initdb" --pgdata "$folder/data" --username executor --auth trust \
+  --encoding UTF8 --locale C.UTF-8 --no-sync >"$folder/initdb.log" 2>&1 ||
+  { cat "$folder/initdb.log" >&2; fail "initdb failed"; }
+
+# A port that is free now may be taken a moment later; then another is tried.
+for try in 1 2 3 4 5; do
+  port=$((20000 + RANDOM % 12000))
+  # What is written here is thrown away, so no disk is waited for.
+  "${as_user[@]}" "$bin/postgres" -D "$folder/data" -c listen_addresses=127.0.0.1 -c port="$port" \
+    -c unix_socket_directories='' -c fsync=off -c max_connections=200 >"$folder/server.log" 2>&1 &
+  server=$!
+  for _ in $(seq 300); do
+    kill -0 "$server" 2>/dev/null || break
+    if "$bin/pg_isready" -q -h 127.0.0.1 -p "$port" -U executor -d postgres; then break 2; fi
+    sleep 0.1
+  done
+  kill -INT "$server" 2>/dev/null || true
+  wait "$server" 2>/dev/null || true
+  server=''
+  [ "$try" -lt 5 ] || { cat "$folder/server.log" >&2; fail "PostgreSQL did not start"; }
+done
+
+cd "$OLDPWD"
+export EXECUTOR_TEST_POSTGRES="postgres://executor@127.0.0.1:$port/postgres"
+"$@" &
+command_pid=$!
+code=0
+wait "$command_pid" || code=$?
+command_pid=''
+exit "$code"
