@@ -1,5 +1,7 @@
 //! Accepting an execution: one durable write, then the answer.
 
+use std::collections::HashMap;
+
 use domain::{Execution, ExecutionId, Submission};
 use futures::StreamExt;
 use futures::stream;
@@ -46,7 +48,7 @@ pub enum SubmittedBatch {
 }
 
 impl<P: Platform> App<P> {
-    /// Stores a new execution, queued. Its Job is created by [`App::dispatch_submitted`] or the next tick.
+    /// Stores a new execution. Its Job is created by [`App::dispatch_submitted`] or the next tick.
     ///
     /// # Errors
     /// When the store cannot take it; then nothing was accepted.
@@ -118,12 +120,23 @@ impl<P: Platform> App<P> {
         })
     }
 
-    /// Creates the Jobs of executions just accepted, of those for which there was room, several at once: after the answer
+    /// Whether something is left to do for one just accepted, once its caller has the answer: to create its Job, or to see
+    /// whether there is room for it.
+    pub fn is_to_be_dispatched(&self, accepted: &Execution) -> bool {
+        accepted.is_dispatched() || accepted.is_queued() && self.store.dispatches_apart()
+    }
+
+    /// Creates the Jobs of executions just accepted, of those for which there is room, several at once: after the answer
     /// went out. What goes wrong here, and what is not begun in time, is for the next tick to mend.
     pub async fn dispatch_accepted(&self, accepted: &[(Execution, Submission)]) {
+        let queued = accepted.iter().map(|(execution, _)| execution);
+        let taken = self.take_accepted(queued).await;
         let create = async |(execution, submission): &(Execution, Submission)| {
-            if self.runtime.now() < execution.created_at + FIRST_CREATIONS {
-                self.dispatch_submitted(execution, submission).await;
+            let execution = taken.get(&execution.id).unwrap_or(execution);
+            if let Some(at) = execution.dispatched_at
+                && self.runtime.now() < at + FIRST_CREATIONS
+            {
+                self.create_job(execution, submission, Attempt::First).await;
             }
         };
         stream::iter(accepted)
@@ -131,11 +144,47 @@ impl<P: Platform> App<P> {
             .await;
     }
 
-    /// Creates the Job of an execution just accepted, if there was room for it: after the answer went out, or
+    /// Creates the Job of an execution just accepted, if there is room for it: after the answer went out, or
     /// beside a wait. What goes wrong here is for the next tick to mend, never the caller's trouble.
     pub async fn dispatch_submitted(&self, execution: &Execution, submission: &Submission) {
+        let execution = self.take_submitted(execution.clone()).await;
         if execution.is_dispatched() {
-            self.create_job(execution, submission, Attempt::First).await;
+            self.create_job(&execution, submission, Attempt::First)
+                .await;
         }
+    }
+
+    /// An execution just accepted, as it is once it is seen whether there is room for it: from then on a dispatch that was
+    /// broken off can be begun again.
+    pub async fn take_submitted(&self, accepted: Execution) -> Execution {
+        let mut taken = self.take_accepted([&accepted]).await;
+        taken.remove(&accepted.id).unwrap_or(accepted)
+    }
+
+    /// Of those that were stored as queued, though there may be room: the ones that are dispatched now.
+    async fn take_accepted(
+        &self,
+        accepted: impl IntoIterator<Item = &Execution>,
+    ) -> HashMap<ExecutionId, Execution> {
+        if !self.store.dispatches_apart() {
+            return HashMap::new();
+        }
+        let queued: Vec<Execution> = accepted
+            .into_iter()
+            .filter(|execution| execution.is_queued())
+            .cloned()
+            .collect();
+        let (now, max_running) = (self.runtime.now(), self.config.max_running);
+        let taken = self
+            .store
+            .claim_accepted(&queued, now, now + CLAIM, max_running, MAX_BATCH_DISPATCHED)
+            .await;
+        let taken = taken.unwrap_or_else(|error| {
+            let error = Error::from(error).chain();
+            self.runtime
+                .log("a dispatch is left to a later tick", &[("error", &error)]);
+            Vec::new()
+        });
+        taken.into_iter().map(|e| (e.id, e)).collect()
     }
 }

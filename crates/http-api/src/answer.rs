@@ -27,7 +27,7 @@ pub struct Reply<P: Platform> {
 /// What is still to do, so that nobody waits for the API server.
 #[derive(Debug)]
 pub enum Afterwards {
-    /// To create the Jobs of executions that were just accepted: each as it was accepted, with what was asked for.
+    /// To create the Jobs of executions that were just accepted, as far as there is room: each as it was accepted, with what was asked for.
     Dispatch(Vec<(Execution, Submission)>),
     /// To carry out a cancel that was just noted.
     Cancel(ExecutionId),
@@ -35,8 +35,11 @@ pub enum Afterwards {
 
 impl Afterwards {
     /// What is left to do for those just accepted: nothing for what must wait in the queue.
-    pub fn of(mut accepted: Vec<(Execution, Submission)>) -> Option<Self> {
-        accepted.retain(|(execution, _)| execution.is_dispatched());
+    pub fn of<P: Platform>(
+        app: &App<P>,
+        mut accepted: Vec<(Execution, Submission)>,
+    ) -> Option<Self> {
+        accepted.retain(|(execution, _)| app.is_to_be_dispatched(execution));
         (!accepted.is_empty()).then_some(Self::Dispatch(accepted))
     }
 

@@ -2,13 +2,13 @@
 
 use domain::{AttemptRecord, Execution, ExecutionId, LogSummary};
 
-use crate::rows::{Reader, count, ending_columns, micros, optional_micros};
-use crate::sql::{Sql, Statement, Value};
+use crate::rows::{Column, Reader, count, ending_columns, micros, optional_micros};
+use crate::sql::{Builder, Sql, Value};
 use crate::{ExecutionStore, Step, StoreError, StoredLog, Written};
 
 impl<S: Sql> ExecutionStore<S> {
     /// As [`update`](Self::update) for an execution that goes on with its next attempt, and stores, in the same
-    /// transaction, how the attempt before it `ended`, with its log. It is not claimed before the next one is due.
+    /// write, how the attempt before it `ended`, with its log. It is not claimed before the next one is due.
     pub async fn retry(
         &self,
         step: impl Into<Step<'_>>,
@@ -26,14 +26,15 @@ impl<S: Sql> ExecutionStore<S> {
             // What a stop has kept of it before is part of what is stored now.
             self.build("DELETE FROM logs WHERE execution_id = ")
                 .bind(ended.id.to_string())
-                .statement(),
+                .text(" AND ")
+                .if_changed(),
             self.forget_followed(ended.id),
         ];
         self.write(set, &step, others).await
     }
 
-    fn insert_attempt(&self, ended: &Execution, log: LogSummary) -> Statement {
-        let mut columns: Vec<(&str, Value)> = vec![
+    fn insert_attempt(&self, ended: &Execution, log: LogSummary) -> Builder {
+        let mut columns: Vec<Column> = vec![
             ("execution_id", ended.id.to_string().into()),
             ("number", ended.attempt.into()),
             ("dispatched_at", optional_micros(ended.dispatched_at)),
@@ -44,25 +45,17 @@ impl<S: Sql> ExecutionStore<S> {
             ("log_complete", log.complete.into()),
         ];
         columns.extend(ending_columns(ended));
-        self.build("INSERT INTO attempts (")
-            .commas(&columns, |b, (name, _)| b.text(name))
-            .text(") VALUES (")
-            .commas(&columns, |b, (_, value)| b.bind(value.clone()))
-            .text(")")
-            .statement()
+        self.insert_rows("attempts", vec![columns]).if_changed()
     }
 
-    fn insert_attempt_log(&self, ended: &Execution, log: &StoredLog) -> Statement {
-        self.build("INSERT INTO attempt_logs (execution_id, number, head, tail) VALUES (")
-            .bind(ended.id.to_string())
-            .text(", ")
-            .bind(ended.attempt)
-            .text(", ")
-            .bind(log.head.clone())
-            .text(", ")
-            .bind(log.tail.clone())
-            .text(")")
-            .statement()
+    fn insert_attempt_log(&self, ended: &Execution, log: &StoredLog) -> Builder {
+        let columns: Vec<Column> = vec![
+            ("execution_id", ended.id.to_string().into()),
+            ("number", ended.attempt.into()),
+            ("head", log.head.clone().into()),
+            ("tail", log.tail.clone().into()),
+        ];
+        self.insert_rows("attempt_logs", vec![columns]).if_changed()
     }
 
     /// The attempts of those executions that were followed by another one, by execution and number. Their sizes are small: at

@@ -1,17 +1,16 @@
-//! Many executions at once: stored in one transaction, under one idempotency key.
+//! Many executions at once: stored in one write, under one idempotency key, and the first of them dispatched.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use domain::transition::Observation;
-use domain::{Execution, ExecutionId, Submission, transition};
+use domain::{Execution, ExecutionId, Submission, timeline, transition};
 use jiff::Timestamp;
 
-use crate::claims::QUEUED;
-use crate::executions::INSERT_TRIES;
+use crate::insert::{INSERT_TRIES, as_stored};
 use crate::rows::{
     COLUMNS, Column, Reader, changing_columns, fixed_columns, micros, rank, whole_micros,
 };
-use crate::sql::{Builder, Sql, SqlError, Statement};
+use crate::sql::{Builder, Dialect, Rows, Sql, SqlError, Statement};
 use crate::{ExecutionStore, MAX_ROWS, StoreError};
 
 /// What became of a batch.
@@ -63,10 +62,11 @@ impl BatchKey<'_> {
 }
 
 impl<S: Sql> ExecutionStore<S> {
-    /// Stores new executions, all or none, in one transaction.
+    /// Stores new executions, all or none, in one write; no more than 500, so that their values fit into it.
     ///
-    /// As many as there is room for are dispatched at once, but no more than `at_once`, and only when nobody else is
-    /// queued: as in [`insert`](Self::insert), the caller is to create their Jobs before `claim_until`. They are the
+    /// Unless the store [dispatches apart](Self::dispatches_apart), as many as there is room for are dispatched at once, but no
+    /// more than `at_once`, and only when nobody else who is due is before them in the queue: as in
+    /// [`insert`](Self::insert), the caller is to create their Jobs before `claim_until`. They are the
     /// first of the queue's order, in which ids are compared last: ids that ascend keep the batch's own order.
     pub async fn insert_batch(
         &self,
@@ -76,99 +76,158 @@ impl<S: Sql> ExecutionStore<S> {
         at_once: u32,
         claim_until: Timestamp,
     ) -> Result<InsertedBatch, StoreError> {
-        let mut queued: Vec<Execution> = batch.iter().map(|(e, _)| e.clone()).collect();
-        for execution in &mut queued {
-            execution.created_at = whole_micros(execution.created_at);
-            execution.due_at = execution.created_at;
-        }
-        let mut statements = Vec::new();
-        for (index, (execution, (_, submission))) in queued.iter().zip(batch).enumerate() {
-            statements.push(self.insert_queued(index, execution, submission, key));
-            statements.push(self.insert_payload(execution.id, submission));
-            if !execution.labels.is_empty() {
-                statements.push(self.insert_labels(execution));
-            }
-            if let Some(webhook) = &submission.webhook {
-                statements.push(self.insert_webhook(execution.id, webhook));
-            }
-            statements.extend(self.first_events(execution, execution));
-        }
-        let next = first_dispatched(&queued, at_once.min(max_running));
-        let now = queued
-            .iter()
-            .map(|e| e.created_at)
-            .max()
-            .unwrap_or_default();
-        let all = u32::try_from(queued.len()).unwrap_or(u32::MAX);
-        if !next.is_empty() {
-            statements.extend(self.ask_for_turn(|b| b.queued_at_most(all, now)));
-        }
+        let queued: Vec<Execution> = batch.iter().map(|(e, _)| as_stored(e)).collect();
+        let new: Vec<_> = queued.iter().zip(batch.iter().map(|(_, s)| s)).collect();
+        let first = self.insert_queued(&new, key);
+        let mut statements = self.together(first, self.belongings(&new));
         let dispatch_at = statements.len();
-        if !next.is_empty() {
-            let dispatch = self.dispatch(&next, claim_until, max_running);
-            statements.push(
-                dispatch
-                    .text(" AND ")
-                    .with_turn()
-                    .queued_at_most(all, now)
-                    .text(" RETURNING id")
-                    .statement(),
-            );
-            for after in &next {
-                if let Some(before) = queued.iter().find(|before| before.id == after.id) {
-                    statements.extend(self.dispatched_events(before, after));
-                }
-            }
+        let next = if self.dispatches_apart() {
+            Vec::new()
+        } else {
+            first_dispatched(&queued, at_once.min(max_running), None)
+        };
+        if let Some((dispatch, told)) =
+            self.dispatch_first(&queued, &next, claim_until, max_running)
+        {
+            statements.push(dispatch.statement());
+            statements.extend(told.into_iter().map(Builder::statement));
         }
         for _ in 0..INSERT_TRIES {
-            if let Some(answers) = self.transaction(&statements).await? {
-                let mut dispatched = HashSet::new();
-                if !next.is_empty() {
-                    let answer = answers.into_iter().nth(dispatch_at);
-                    for row in answer.unwrap_or_default().rows {
-                        dispatched.insert(Reader::new("executions", row).text("id")?);
-                    }
+            let refused = match self.run_all(&statements).await {
+                Ok(Some(answers)) => {
+                    let dispatched = dispatched_ids(answers, dispatch_at)?;
+                    let next = next.into_iter().map(|e| (e.id, e));
+                    let mut next: HashMap<ExecutionId, Execution> = next.collect();
+                    let taken = |e: Execution| match dispatched.contains(&e.id.to_string()) {
+                        true => next.remove(&e.id).unwrap_or(e),
+                        false => e,
+                    };
+                    let executions = queued.into_iter().map(taken).collect();
+                    return Ok(InsertedBatch::New { executions });
                 }
-                let mut executions = queued;
-                for execution in &mut executions {
-                    if dispatched.contains(&execution.id.to_string())
-                        && let Some(taken) = next.iter().find(|e| e.id == execution.id)
-                    {
-                        execution.clone_from(taken);
-                    }
-                }
-                return Ok(InsertedBatch::New { executions });
-            }
+                Ok(None) => None,
+                // On PostgreSQL another with the same key may have been stored at the same time, and nothing of this.
+                Err(StoreError::Sql(error @ SqlError::Constraint(_))) => Some(error),
+                Err(error) => return Err(error),
+            };
             if let Some(key) = key
                 && let Some(existing) = self.with_batch_key(key, batch.len()).await?
             {
                 return Ok(existing);
             }
+            if let Some(error) = refused {
+                return Err(error.into());
+            }
         }
         Err(SqlError::Busy("executions with the idempotency key come and go".into()).into())
     }
 
+    /// Dispatches the first in the queue's order of what was just accepted and is queued, as many as there is room for, but no
+    /// more than `at_once`, and only when nobody else who is due is before them and nobody else is just dispatching. They
+    /// are given as stored; the caller is to create their Jobs before `claim_until`.
+    ///
+    /// The next step where the store [dispatches apart](Self::dispatches_apart). Whatever it leaves is in the queue for
+    /// [`claim_queued`](Self::claim_queued).
+    pub async fn claim_accepted(
+        &self,
+        accepted: &[Execution],
+        now: Timestamp,
+        claim_until: Timestamp,
+        max_running: u32,
+        at_once: u32,
+    ) -> Result<Vec<Execution>, StoreError> {
+        let now = whole_micros(now);
+        let next = first_dispatched(accepted, at_once.min(max_running), Some(now));
+        let Some(last) = next.last() else {
+            return Ok(Vec::new());
+        };
+        // A queue that is full, or has others in front, is seen without a lock.
+        let look = self
+            .build("SELECT 1 WHERE ")
+            .running(max_running)
+            .text(" < ")
+            .bind(max_running)
+            .text(" AND ")
+            .in_front(last, next.len(), now)
+            .statement();
+        if self.query_row(look).await?.is_none() {
+            return Ok(Vec::new());
+        }
+        let Some((dispatch, told)) = self.dispatch_first(accepted, &next, claim_until, max_running)
+        else {
+            return Ok(Vec::new());
+        };
+        let mut statements: Vec<Statement> = self.ask_for_turn().into_iter().collect();
+        let dispatch_at = statements.len();
+        statements.extend(self.together(dispatch, told));
+        let answers = self.run_all(&statements).await?.unwrap_or_default();
+        let dispatched = dispatched_ids(answers, dispatch_at)?;
+        let taken = next.into_iter();
+        Ok(taken
+            .filter(|e| dispatched.contains(&e.id.to_string()))
+            .collect())
+    }
+
+    /// The rows of a batch, if nothing is stored under its key.
     fn insert_queued(
         &self,
-        index: usize,
-        queued: &Execution,
-        submission: &Submission,
+        new: &[(&Execution, &Submission)],
         key: Option<BatchKey<'_>>,
-    ) -> Statement {
-        let mut columns: Vec<Column> = fixed_columns(queued);
-        columns.extend(changing_columns(queued));
-        let digest = key.map_or(submission.digest.as_str(), |key| key.digest);
-        columns.push(("digest", digest.into()));
-        columns.push(("idempotency_key", key.map(|key| key.of_item(index)).into()));
-        self.build("INSERT INTO executions (")
-            .commas(&columns, |b, (name, _)| b.text(name))
-            .text(") VALUES (")
-            .commas(&columns, |b, (_, value)| b.bind(value.clone()))
-            .text(
-                ") ON CONFLICT (idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING \
-                 RETURNING generation",
+    ) -> Builder {
+        let rows = new.iter().enumerate().map(|(index, (queued, submission))| {
+            let mut columns: Vec<Column> = fixed_columns(queued);
+            columns.extend(changing_columns(queued));
+            let digest = key.map_or(submission.digest.as_str(), |key| key.digest);
+            columns.push(("digest", digest.into()));
+            columns.push(("idempotency_key", key.map(|key| key.of_item(index)).into()));
+            columns
+        });
+        let insert = self.insert_rows("executions", rows.collect());
+        let insert = match key {
+            Some(key) => insert
+                .text("NOT EXISTS (SELECT 1 FROM executions WHERE ")
+                .of_batch(key)
+                .text(")"),
+            None => insert.text("true"),
+        };
+        insert.text(" RETURNING generation")
+    }
+
+    /// What dispatches those, the first in the queue, as far as there is room and nobody else is before the last of them, and
+    /// gives back which; and what tells of it. None for none.
+    fn dispatch_first(
+        &self,
+        queued: &[Execution],
+        next: &[Execution],
+        claim_until: Timestamp,
+        max_running: u32,
+    ) -> Option<(Builder, Vec<Builder>)> {
+        let last = next.last()?;
+        let before = queued.iter().find(|before| before.id == last.id)?;
+        let now = last.dispatched_at?;
+        let dispatch = self
+            .dispatch(next, claim_until, max_running)
+            .text(" AND ")
+            .in_front(last, next.len(), now)
+            .text(" RETURNING id, dispatched_at");
+        // The same is told of each of them.
+        let entries = timeline::steps(before, &Observation::Dispatched, last, now);
+        let told = (1_i64..).zip(&entries).map(|(number, entry)| {
+            self.build(
+                "INSERT INTO events (execution_id, sequence, at, last_at, count, kind, source, message)                  SELECT changed.id, (SELECT coalesce(max(sequence), 0) FROM events                  WHERE execution_id = changed.id) + ",
             )
-            .must_change()
+            .bind(number)
+            .text(", changed.dispatched_at, changed.dispatched_at, 1, ")
+            .bind(entry.kind.as_str())
+            .text(", ")
+            .bind(entry.source.as_str())
+            .text(", ")
+            .bind(entry.message.as_str())
+            .text(" FROM ")
+            .dispatched(next)
+        });
+        let told = told.collect();
+        Some((dispatch, told))
     }
 
     /// What is stored under that key, if anything is. The first of a batch may be deleted while others are there.
@@ -177,14 +236,11 @@ impl<S: Sql> ExecutionStore<S> {
         key: BatchKey<'_>,
         items: usize,
     ) -> Result<Option<InsertedBatch>, StoreError> {
-        // The exclamation mark is the character after the blank: between are this key and its items' alone.
         let statement = self
             .build("SELECT ")
             .text(COLUMNS)
-            .text(", digest, idempotency_key FROM executions WHERE idempotency_key >= ")
-            .bind(key.key)
-            .text(" AND idempotency_key < ")
-            .bind(format!("{}!", key.key))
+            .text(", digest, idempotency_key FROM executions WHERE ")
+            .of_batch(key)
             .text(" LIMIT ")
             .bind(MAX_ROWS)
             .statement();
@@ -208,28 +264,54 @@ impl<S: Sql> ExecutionStore<S> {
     }
 }
 
-/// The first of them in the queue's order, no more than that many, as they are once dispatched.
-fn first_dispatched(queued: &[Execution], most: u32) -> Vec<Execution> {
+/// The first of them in the queue's order, no more than that many, as they are once dispatched: at that time, else when they
+/// were accepted.
+fn first_dispatched(queued: &[Execution], most: u32, now: Option<Timestamp>) -> Vec<Execution> {
     let mut in_order: Vec<&Execution> = queued.iter().collect();
     in_order.sort_by_key(|e| (rank(e), e.created_at, e.id));
     let dispatched = in_order
         .into_iter()
-        .filter_map(|e| transition(e, &Observation::Dispatched, e.created_at));
+        .filter_map(|e| transition(e, &Observation::Dispatched, now.unwrap_or(e.created_at)));
     dispatched
         .take(usize::try_from(most).unwrap_or(usize::MAX))
         .collect()
 }
 
+/// What the answer with that index says was dispatched, if there is one.
+fn dispatched_ids(answers: Vec<Rows>, index: usize) -> Result<HashSet<String>, StoreError> {
+    let answer = answers.into_iter().nth(index).unwrap_or_default();
+    let ids = answer.rows.into_iter();
+    ids.map(|row| Reader::new("executions", row).text("id"))
+        .collect()
+}
+
 impl Builder {
-    /// Whether no more than that many are queued and due at that time. Counts no further than it must.
-    fn queued_at_most(self, most: u32, now: Timestamp) -> Self {
-        self.text("(SELECT count(*) FROM (SELECT 1 FROM executions WHERE ")
-            .text(QUEUED)
-            .text(" AND due_at <= ")
-            .bind(micros(now))
-            .text(" LIMIT ")
-            .bind(most.saturating_add(1))
-            .text(") AS waiting) <= ")
-            .bind(most)
+    /// That the key is the batch's or one of its items'. The exclamation mark is the character after the blank: between are
+    /// these alone.
+    fn of_batch(self, key: BatchKey<'_>) -> Self {
+        self.text("idempotency_key >= ")
+            .bind(key.key)
+            .text(" AND idempotency_key < ")
+            .bind(format!("{}!", key.key))
+    }
+
+    /// Those of them that the write that this one belongs to has dispatched, as `changed`.
+    fn dispatched(self, next: &[Execution]) -> Self {
+        match self.dialect() {
+            Dialect::Postgres => self.text("changed"),
+            Dialect::Sqlite => self
+                .text("(VALUES ")
+                .commas(next, |b, execution| {
+                    b.text("(")
+                        .bind(execution.id.to_string())
+                        .text(", ")
+                        .bind(execution.dispatched_at.map(micros))
+                        .text(")")
+                })
+                .text(
+                    ") AS told JOIN executions AS changed \
+                     ON changed.id = told.column1 AND changed.dispatched_at = told.column2",
+                ),
+        }
     }
 }

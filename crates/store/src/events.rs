@@ -5,7 +5,7 @@ use domain::{Execution, ExecutionId};
 use jiff::Timestamp;
 
 use crate::rows::{COLUMNS, Reader, execution, micros, readable};
-use crate::sql::{Builder, Sql, Statement};
+use crate::sql::{Builder, Dialect, Sql, Statement};
 use crate::{ExecutionStore, MAX_ROWS, StoreError};
 
 /// So many different things are told of one execution; later ones only where they are
@@ -88,12 +88,14 @@ impl<S: Sql> ExecutionStore<S> {
     /// meanwhile nothing more is told.
     pub async fn add_events(&self, id: ExecutionId, entries: &[Entry]) -> Result<(), StoreError> {
         let unfinished = |b: Builder| {
-            b.text("SELECT 1 FROM executions WHERE id = ")
+            b.text("EXISTS (SELECT 1 FROM executions WHERE id = ")
                 .bind(id.to_string())
-                .text(" AND status <> 'FINISHED'")
+                .text(" AND status <> 'FINISHED')")
         };
-        let told = self.event_statements(id, entries, Some(&unfinished));
-        if !told.is_empty() {
+        let told = entries
+            .iter()
+            .map(|entry| self.event(id, entry, &[], &unfinished).statement());
+        if !entries.is_empty() {
             // The numbers of a timeline are given by one writer at a time.
             let mut statements: Vec<Statement> = self.hold(id).into_iter().collect();
             statements.extend(told);
@@ -123,25 +125,31 @@ impl<S: Sql> ExecutionStore<S> {
         readable(self.query(statement).await?.rows.into_iter().map(execution))
     }
 
-    /// One statement for each entry, to be run in one transaction after the write that they tell of. With a `guard`, a
-    /// query, they do nothing where it finds nothing.
-    pub(crate) fn event_statements(
-        &self,
-        id: ExecutionId,
-        entries: &[Entry],
-        guard: Option<&dyn Fn(Builder) -> Builder>,
-    ) -> Vec<Statement> {
-        let statement = |entry| self.event_statement(id, entry, guard);
-        entries.iter().map(statement).collect()
+    /// What the timeline says of a write that these belong to, as parts of it.
+    pub(crate) fn told_with(&self, id: ExecutionId, entries: &[Entry]) -> Vec<Builder> {
+        let told = entries.iter().enumerate().map(|(index, entry)| {
+            // The parts of one statement do not see each other's rows; the statements of a transaction do.
+            let unseen = match self.sql().dialect() {
+                Dialect::Sqlite => &[],
+                Dialect::Postgres => &entries[..index],
+            };
+            self.event(id, entry, unseen, &Builder::if_changed)
+        });
+        told.collect()
     }
 
-    /// Takes the place of the same thing told before, or the next free one as long as there is one.
-    fn event_statement(
+    /// Takes the place of the same thing told before, or the next free one as long as there is one, behind those of other
+    /// things that are told at the same time and `unseen`. Does nothing without the `condition`.
+    ///
+    /// The place may be another's meanwhile on PostgreSQL, where that one was first with the lock of the execution. Then it is
+    /// a constraint that refuses the line and all that it belongs to: a count must not be NULL.
+    pub(crate) fn event(
         &self,
         id: ExecutionId,
         entry: &Entry,
-        guard: Option<&dyn Fn(Builder) -> Builder>,
-    ) -> Statement {
+        unseen: &[Entry],
+        condition: &dyn Fn(Builder) -> Builder,
+    ) -> Builder {
         let id = id.to_string();
         let message = shortened(&entry.message);
         let places = if entry.is_essential() {
@@ -167,33 +175,49 @@ impl<S: Sql> ExecutionStore<S> {
             .bind(entry.source.as_str())
             .text(", ")
             .bind(message)
-            .text(" FROM (SELECT coalesce((SELECT sequence FROM events WHERE execution_id = ")
+            .text(" FROM (SELECT coalesce(")
+            .place_of(&id, entry)
+            .text(", (SELECT coalesce(max(sequence), 0) + 1 FROM events WHERE execution_id = ")
             .bind(id.as_str())
-            .text(" AND kind = ")
-            .bind(entry.kind.as_str())
-            .text(" AND source = ")
-            .bind(entry.source.as_str())
-            .text(" AND message = ")
-            .bind(message)
-            .text("), (SELECT coalesce(max(sequence), 0) + 1 FROM events WHERE execution_id = ")
-            .bind(id.as_str())
-            .text(")) AS sequence) AS place WHERE place.sequence <= ")
-            .bind(places);
-        if let Some(guard) = guard {
-            builder = guard(builder.text(" AND EXISTS (")).text(")");
+            .text(")");
+        for other in unseen {
+            builder = builder
+                .text(" + (CASE WHEN ")
+                .place_of(&id, other)
+                .text(" IS NULL THEN 1 ELSE 0 END)");
         }
+        builder = builder
+            .text(") AS sequence) AS place WHERE place.sequence <= ")
+            .bind(places)
+            .text(" AND ");
+        builder = condition(builder);
         let greatest = builder.dialect().greatest();
         let count = if entry.counted_by_cluster {
             format!("{greatest}(events.count, excluded.count)")
         } else {
             "events.count + excluded.count".to_owned()
         };
-        builder
-            .text(&format!(
-                " ON CONFLICT (execution_id, sequence) DO UPDATE SET \
-                 last_at = {greatest}(events.last_at, excluded.last_at), count = {count}"
-            ))
-            .statement()
+        builder.text(&format!(
+            " ON CONFLICT (execution_id, sequence) DO UPDATE SET \
+             last_at = {greatest}(events.last_at, excluded.last_at), count = CASE \
+             WHEN events.kind = excluded.kind AND events.source = excluded.source \
+             AND events.message = excluded.message THEN {count} END"
+        ))
+    }
+}
+
+impl Builder {
+    /// The number of the line that tells the same, if there is one.
+    fn place_of(self, id: &str, entry: &Entry) -> Self {
+        self.text("(SELECT sequence FROM events WHERE execution_id = ")
+            .bind(id)
+            .text(" AND kind = ")
+            .bind(entry.kind.as_str())
+            .text(" AND source = ")
+            .bind(entry.source.as_str())
+            .text(" AND message = ")
+            .bind(shortened(&entry.message))
+            .text(")")
     }
 }
 

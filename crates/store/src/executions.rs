@@ -1,42 +1,20 @@
-//! One execution: insert, read, compare-and-set, finish with its log.
+//! One execution: read, compare-and-set, finish with its log.
 
-use domain::timeline::{self, Entry};
-use domain::transition::Observation;
-use domain::{Execution, ExecutionId, LogSummary, Status, Submission, transition};
+use domain::{Execution, ExecutionId, LogSummary, Status, Submission};
 use jiff::Timestamp;
 
 use crate::attempts::stored_log;
 use crate::claims::QUEUED;
-use crate::rows::{
-    COLUMNS, Column, Reader, changing_columns, count, execution, fixed_columns, micros, rank,
-    whole_micros,
-};
-use crate::sql::{Builder, Sql, SqlError, Statement};
-use crate::{ExecutionStore, Step, StoreError, payload};
+use crate::rows::{COLUMNS, Column, Reader, changing_columns, count, execution, micros, rank};
+use crate::sql::{Builder, Sql, SqlError};
+use crate::{ExecutionStore, Step, StoreError};
 
 /// A place in the queue beyond this is not counted: the count reads as many index entries.
 pub const MAX_QUEUE_POSITION: u32 = 10_000;
 
-/// How often an insert starts anew when the execution that holds its idempotency key is gone before
-/// it can be read. Only deletions between two statements do that.
-pub(crate) const INSERT_TRIES: u32 = 3;
-
-/// What became of an insert.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Inserted {
-    /// It is stored.
-    New {
-        /// As stored: dispatched when there was room, else queued.
-        execution: Execution,
-    },
-    /// Its idempotency key was taken; nothing was changed.
-    Existing {
-        /// The execution with that key.
-        execution: Execution,
-        /// Whether it was asked for by the same request, going by the digest.
-        same_request: bool,
-    },
-}
+/// How often a write is tried again whose line of the timeline another writer's took the place of. Each time one more line is
+/// there, and what the cluster says of a start is told by few.
+const TOLD_TRIES: u32 = 8;
 
 /// What became of a compare-and-set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,187 +55,6 @@ impl StoredLog {
 }
 
 impl<S: Sql> ExecutionStore<S> {
-    /// Stores a new execution, in one transaction.
-    ///
-    /// It is dispatched at once when fewer than `max_running` are dispatched and unfinished and
-    /// nobody is queued that is due, and, on PostgreSQL, nobody else is just dispatching; then the caller is to create its Job before `claim_until`, after which
-    /// [`claim_unconfirmed`](Self::claim_unconfirmed) gives it to somebody else. When the
-    /// idempotency key is taken, nothing is stored and the execution that has it is given.
-    pub async fn insert(
-        &self,
-        execution: &Execution,
-        submission: &Submission,
-        idempotency_key: Option<&str>,
-        max_running: u32,
-        claim_until: Timestamp,
-    ) -> Result<Inserted, StoreError> {
-        let created_at = whole_micros(execution.created_at);
-        let queued = Execution {
-            created_at,
-            due_at: created_at,
-            ..execution.clone()
-        };
-        let dispatched = transition(&queued, &Observation::Dispatched, queued.created_at)
-            .unwrap_or_else(|| queued.clone());
-        let mut once: Vec<Column> = fixed_columns(&queued);
-        once.push(("digest", submission.digest.as_str().into()));
-        once.push(("idempotency_key", idempotency_key.into()));
-        let has_room = |b: Builder| b.room(max_running, queued.created_at);
-        let mut statements: Vec<Statement> = self.ask_for_turn(has_room).into_iter().collect();
-        let inserted_at = statements.len();
-        statements.push(self.insert_row(once, &queued, &dispatched, max_running, claim_until));
-        statements.push(self.insert_payload(queued.id, submission));
-        if !queued.labels.is_empty() {
-            statements.push(self.insert_labels(&queued));
-        }
-        if let Some(webhook) = &submission.webhook {
-            statements.push(self.insert_webhook(queued.id, webhook));
-        }
-        statements.extend(self.first_events(&queued, &dispatched));
-        for _ in 0..INSERT_TRIES {
-            if let Some(answers) = self.transaction(&statements).await? {
-                let row = answers
-                    .into_iter()
-                    .nth(inserted_at)
-                    .and_then(|a| a.rows.into_iter().next());
-                let generation: u64 =
-                    Reader::new("executions", row.unwrap_or_default()).number("generation")?;
-                let has_room = generation == dispatched.generation;
-                let execution = if has_room { dispatched } else { queued };
-                return Ok(Inserted::New { execution });
-            }
-            if let Some(existing) = self.with_key(idempotency_key, &submission.digest).await? {
-                return Ok(existing);
-            }
-        }
-        Err(SqlError::Busy("the execution with the idempotency key comes and goes".into()).into())
-    }
-
-    /// Writes each column as the one or the other, as there is room or not. The room is found by the
-    /// statement that writes, so two inserts never take the same place.
-    fn insert_row(
-        &self,
-        once: Vec<Column>,
-        queued: &Execution,
-        dispatched: &Execution,
-        max_running: u32,
-        claim_until: Timestamp,
-    ) -> Statement {
-        let mut pairs: Vec<_> = once.into_iter().map(|(n, v)| (n, v.clone(), v)).collect();
-        let changing = changing_columns(dispatched).into_iter();
-        pairs.extend(
-            changing
-                .zip(changing_columns(queued))
-                .map(|((name, with_room), (_, without))| (name, with_room, without)),
-        );
-        pairs.push(("claim_until", micros(claim_until).into(), 0_i64.into()));
-        self.build("WITH room (free) AS (SELECT ")
-            .with_turn()
-            .room(max_running, queued.created_at)
-            .text(") INSERT INTO executions (")
-            .commas(&pairs, |b, (name, ..)| b.text(name))
-            .text(") SELECT ")
-            .commas(&pairs, |b, (_, with_room, without)| {
-                if with_room == without {
-                    b.bind(without.clone())
-                } else {
-                    b.text("CASE WHEN free THEN ")
-                        .bind(with_room.clone())
-                        .text(" ELSE ")
-                        .bind(without.clone())
-                        .text(" END")
-                }
-            })
-            // Without a WHERE, SQLite would read the ON as one of a join.
-            .text(
-                " FROM room WHERE true \
-                 ON CONFLICT (idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING \
-                 RETURNING generation",
-            )
-            .must_change()
-    }
-
-    /// The timeline of a new one: it is accepted, and where there was room, dispatched at once.
-    pub(crate) fn first_events(
-        &self,
-        queued: &Execution,
-        dispatched: &Execution,
-    ) -> Vec<Statement> {
-        let accepted = [Entry::accepted(queued)];
-        let mut statements = self.event_statements(queued.id, &accepted, None);
-        statements.extend(self.dispatched_events(queued, dispatched));
-        statements
-    }
-
-    /// What the timeline says of a dispatch, if it came about: run after the statement that tries it.
-    pub(crate) fn dispatched_events(
-        &self,
-        before: &Execution,
-        after: &Execution,
-    ) -> Vec<Statement> {
-        let Some(at) = after.dispatched_at else {
-            return Vec::new();
-        };
-        let entries = timeline::steps(before, &Observation::Dispatched, after, at);
-        let came_about = |b: Builder| {
-            b.text("SELECT 1 FROM executions WHERE id = ")
-                .bind(after.id.to_string())
-                .text(" AND generation = ")
-                .bind(count(after.generation))
-                .text(" AND dispatched_at = ")
-                .bind(micros(at))
-        };
-        self.event_statements(after.id, &entries, Some(&came_about))
-    }
-
-    pub(crate) fn insert_payload(&self, id: ExecutionId, submission: &Submission) -> Statement {
-        self.build("INSERT INTO payloads (execution_id, body) VALUES (")
-            .bind(id.to_string())
-            .text(", ")
-            .bind(payload::encode(submission))
-            .text(")")
-            .statement()
-    }
-
-    pub(crate) fn insert_labels(&self, execution: &Execution) -> Statement {
-        self.build("INSERT INTO labels (execution_id, name, value, execution_created_at) VALUES ")
-            .commas(&execution.labels, |b, (name, value)| {
-                b.text("(")
-                    .bind(execution.id.to_string())
-                    .text(", ")
-                    .bind(name.as_str())
-                    .text(", ")
-                    .bind(value.as_str())
-                    .text(", ")
-                    .bind(micros(execution.created_at))
-                    .text(")")
-            })
-            .statement()
-    }
-
-    async fn with_key(
-        &self,
-        key: Option<&str>,
-        digest: &str,
-    ) -> Result<Option<Inserted>, StoreError> {
-        let statement = self
-            .build("SELECT ")
-            .text(COLUMNS)
-            .text(", digest FROM executions WHERE idempotency_key = ")
-            .bind(key)
-            .statement();
-        let Some(row) = self.query_row(statement).await? else {
-            return Ok(None);
-        };
-        let mut reader = Reader::new("executions", row);
-        let execution = reader.execution()?;
-        let same_request = reader.text("digest")? == digest;
-        Ok(Some(Inserted::Existing {
-            execution,
-            same_request,
-        }))
-    }
-
     /// The execution with that id.
     pub async fn get(&self, id: ExecutionId) -> Result<Option<Execution>, StoreError> {
         let statement = self
@@ -310,7 +107,7 @@ impl<S: Sql> ExecutionStore<S> {
     /// Stores the next generation if the one before it is stored now, in one statement.
     ///
     /// A claim ends when the Job's uid is known, or when it is not dispatched any more. What the timeline says of the
-    /// step is stored in the same transaction.
+    /// step is stored in the same write.
     pub async fn update(&self, step: impl Into<Step<'_>>) -> Result<Written, StoreError> {
         let step = step.into();
         self.write(self.set(step.next), &step, Vec::new()).await
@@ -332,7 +129,7 @@ impl<S: Sql> ExecutionStore<S> {
     }
 
     /// As [`update`](Self::update) for a finished execution, and stores its log and the delivery to its webhook, and
-    /// counts the end, in the same transaction. The sizes in the execution are those of `log`, whatever `next.log` says.
+    /// counts the end, in the same write. The sizes in the execution are those of `log`, whatever `next.log` says.
     pub async fn finish(
         &self,
         step: impl Into<Step<'_>>,
@@ -366,7 +163,7 @@ impl<S: Sql> ExecutionStore<S> {
         &self,
         step: &Step<'_>,
         log: &StoredLog,
-        others: Vec<Statement>,
+        others: Vec<Builder>,
     ) -> Result<Written, StoreError> {
         let next = Execution {
             log: Some(log.summary()),
@@ -375,18 +172,15 @@ impl<S: Sql> ExecutionStore<S> {
         self.write(self.set(&next), step, others).await
     }
 
-    fn log_statement(&self, next: &Execution, log: &StoredLog) -> Statement {
-        self.build("INSERT INTO logs (execution_id, head, tail) VALUES (")
-            .bind(next.id.to_string())
-            .text(", ")
-            .bind(log.head.clone())
-            .text(", ")
-            .bind(log.tail.clone())
-            .text(
-                ") ON CONFLICT (execution_id) \
-                 DO UPDATE SET head = excluded.head, tail = excluded.tail",
-            )
-            .statement()
+    fn log_statement(&self, next: &Execution, log: &StoredLog) -> Builder {
+        let columns: Vec<Column> = vec![
+            ("execution_id", next.id.to_string().into()),
+            ("head", log.head.clone().into()),
+            ("tail", log.tail.clone().into()),
+        ];
+        self.insert_rows("logs", vec![columns]).if_changed().text(
+            " ON CONFLICT (execution_id) DO UPDATE SET head = excluded.head, tail = excluded.tail",
+        )
     }
 
     /// The kept log of the attempt that an execution is at, once it is finished, or its Job's deletion is decided.
@@ -406,17 +200,24 @@ impl<S: Sql> ExecutionStore<S> {
         &self,
         set: Builder,
         step: &Step<'_>,
-        others: Vec<Statement>,
+        mut others: Vec<Builder>,
     ) -> Result<Written, StoreError> {
         let id = step.next.id;
-        let set = set.if_generation(step.next);
-        let mut rest = self.event_statements(id, step.entries, None);
-        rest.extend(others);
-        let updated = if rest.is_empty() {
-            !self.query(set.statement()).await?.rows.is_empty()
-        } else {
-            rest.insert(0, set.must_change());
-            self.transaction(&rest).await?.is_some()
+        others.extend(self.told_with(id, step.entries));
+        let statements = self.together(set.if_generation(step.next), others);
+        let mut refused = 0;
+        let updated = loop {
+            match self.run(&statements).await {
+                // Others have told something at the same time, and nothing was written.
+                Err(StoreError::Sql(SqlError::Constraint(_)))
+                    if self.where_many_write()
+                        && !step.entries.is_empty()
+                        && refused < TOLD_TRIES =>
+                {
+                    refused += 1;
+                }
+                answer => break answer?.is_some(),
+            }
         };
         self.written(id, updated).await
     }
@@ -453,19 +254,6 @@ impl<S: Sql> ExecutionStore<S> {
 }
 
 impl Builder {
-    /// Whether one more may run, and nobody else is queued and due at that time.
-    fn room(self, max_running: u32, now: Timestamp) -> Self {
-        self.running(max_running)
-            .text(" < ")
-            .bind(max_running)
-            .text(" AND NOT EXISTS (SELECT 1 FROM executions WHERE ")
-            .text(QUEUED)
-            // What waits for a later attempt lets others go first until that is due.
-            .text(" AND due_at <= ")
-            .bind(micros(now))
-            .text(")")
-    }
-
     /// The condition of a compare-and-set. What is finished stays as it is, whatever its generation.
     pub(crate) fn if_generation(self, next: &Execution) -> Self {
         let before = next.generation.saturating_sub(1);

@@ -139,18 +139,20 @@ impl<S: Sql> ExecutionStore<S> {
             .build("INSERT INTO counters (name, label, value) VALUES (")
             .bind(SWEPT)
             .text(", '', 1)")
-            .add_to_counter();
+            .add_to_counter()
+            .statement();
         self.query(statement).await?;
         Ok(())
     }
 
-    /// Counts an end. It belongs to the transaction that stores the end.
-    pub(crate) fn count_finished(&self, reason: Reason) -> Statement {
-        self.build("INSERT INTO counters (name, label, value) VALUES (")
+    /// Counts an end. It belongs to the write that stores the end.
+    pub(crate) fn count_finished(&self, reason: Reason) -> Builder {
+        self.build("INSERT INTO counters (name, label, value) SELECT ")
             .bind(FINISHED)
             .text(", ")
             .bind(reason.as_str())
-            .text(", 1)")
+            .text(", 1 WHERE ")
+            .if_changed()
             .add_to_counter()
     }
 
@@ -165,6 +167,7 @@ impl<S: Sql> ExecutionStore<S> {
             .commas(ids, |b, id| b.bind(id.as_str()))
             .text(") AND status = 'FINISHED'")
             .add_to_counter()
+            .statement()
     }
 }
 
@@ -187,10 +190,9 @@ impl Builder {
             .bind(MAX_COUNTED)
     }
 
-    fn add_to_counter(self) -> Statement {
+    fn add_to_counter(self) -> Self {
         self.text(
             " ON CONFLICT (name, label) DO UPDATE SET value = counters.value + excluded.value",
         )
-        .statement()
     }
 }

@@ -3,12 +3,17 @@
 use domain::ExecutionId;
 
 use crate::rows::{Reader, count};
-use crate::sql::{Sql, Statement};
+use crate::sql::{Builder, Sql, Statement};
 use crate::{ExecutionStore, MAX_ROWS, StoreError};
 
 /// At most this many are stored in one transaction, since others wait to write meanwhile. Most logs are short; whoever has
 /// long ones, of up to 2 MiB, gives a few at a time.
 const MAX_SAVED: usize = 64;
+
+/// On PostgreSQL the write of an end does not see, and so does not delete, what was stored while it waited for its row. That is
+/// left there until the record is forgotten, and counts for nothing.
+const UNFINISHED: &str =
+    "EXISTS (SELECT 1 FROM executions WHERE id = execution_id AND status <> 'FINISHED')";
 
 /// The log of a script that runs, as far as it was read. Sizes in bytes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -97,6 +102,8 @@ impl<S: Sql> ExecutionStore<S> {
                  stamp_check FROM followed_logs WHERE execution_id = ",
             )
             .bind(id.to_string())
+            .postgres(" AND ")
+            .postgres(UNFINISHED)
             .statement();
         let Some(row) = self.query_row(statement).await? else {
             return Ok(None);
@@ -116,10 +123,13 @@ impl<S: Sql> ExecutionStore<S> {
         }))
     }
 
-    /// The executions of whose logs something is stored, the oldest first; at most `limit` and [`MAX_ROWS`].
+    /// The unfinished executions of whose logs something is stored, the oldest first; at most `limit` and [`MAX_ROWS`].
     pub async fn followed_ids(&self, limit: u32) -> Result<Vec<ExecutionId>, StoreError> {
         let statement = self
-            .build("SELECT execution_id FROM followed_logs ORDER BY execution_id LIMIT ")
+            .build("SELECT execution_id FROM followed_logs")
+            .postgres(" WHERE ")
+            .postgres(UNFINISHED)
+            .text(" ORDER BY execution_id LIMIT ")
             .bind(limit.min(MAX_ROWS))
             .statement();
         let rows = self.query(statement).await?.rows.into_iter();
@@ -132,9 +142,10 @@ impl<S: Sql> ExecutionStore<S> {
     }
 
     /// What was read of a log while the script ran is not needed once its end is stored.
-    pub(crate) fn forget_followed(&self, id: ExecutionId) -> Statement {
+    pub(crate) fn forget_followed(&self, id: ExecutionId) -> Builder {
         self.build("DELETE FROM followed_logs WHERE execution_id = ")
             .bind(id.to_string())
-            .statement()
+            .text(" AND ")
+            .if_changed()
     }
 }

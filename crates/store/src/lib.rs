@@ -16,6 +16,7 @@ mod executions;
 mod figures;
 mod followed;
 mod forget;
+mod insert;
 mod lease;
 mod list;
 mod migrate;
@@ -24,16 +25,18 @@ mod rows;
 pub mod sql;
 #[cfg(feature = "testing")]
 pub mod testing;
+mod together;
 mod turns;
 mod webhooks;
 
 pub use batch::{BatchKey, InsertedBatch};
 pub use claims::{MAX_CLAIMS, MAX_ROWS};
 pub use events::{Event, MAX_EVENT_MESSAGE_BYTES, MAX_EVENTS, Step};
-pub use executions::{Inserted, MAX_QUEUE_POSITION, StoredLog, Written};
+pub use executions::{MAX_QUEUE_POSITION, StoredLog, Written};
 pub use figures::{Figures, MAX_COUNTED};
 pub use followed::FollowedLog;
 pub use forget::MAX_FORGOTTEN;
+pub use insert::Inserted;
 pub use lease::{Lease, LeaseRow};
 pub use list::{Cursor, Filter, Page};
 pub use sql::{Dialect, POSTGRES_OPTIONS, Rows, Sql, SqlError, Statement, Value};

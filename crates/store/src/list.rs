@@ -76,10 +76,12 @@ impl<S: Sql> ExecutionStore<S> {
 
 impl Builder {
     /// From the index of the first label where there is one, else from that of the executions; both
-    /// are in the order of the list.
+    /// are in the order of the list. Of those in an unfinished status there are few, however many have the label.
     fn listed(mut self, filter: &Filter, after: Option<Cursor>) -> Self {
         let mut labels = filter.labels.iter();
-        let (created_at, id) = if let Some((name, value)) = labels.next() {
+        let from_labels = matches!(filter.status, None | Some(Status::Finished));
+        let first = if from_labels { labels.next() } else { None };
+        let (created_at, id) = if let Some((name, value)) = first {
             // SQLite takes the tables of a CROSS JOIN in the order in which they are written.
             self = self
                 .text(" FROM labels AS first CROSS JOIN executions WHERE id = first.execution_id")

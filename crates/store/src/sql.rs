@@ -17,6 +17,13 @@ pub enum Value {
     Blob(Vec<u8>),
 }
 
+impl Value {
+    /// Moves it out, and leaves nothing in its place.
+    pub(crate) fn take(&mut self) -> Self {
+        std::mem::replace(self, Self::Null)
+    }
+}
+
 impl From<i64> for Value {
     fn from(value: i64) -> Self {
         Self::Integer(value)
@@ -144,19 +151,19 @@ impl Dialect {
         }
     }
 
-    /// The placeholder of the parameter with that number, counted from 1.
-    fn placeholder(self, number: usize, value: &Value) -> String {
+    /// What stands before the number of a placeholder, and behind it.
+    const fn placeholder(self, value: &Value) -> (&'static str, &'static str) {
         match self {
-            Self::Sqlite => format!("?{number}"),
+            Self::Sqlite => ("?", ""),
             // PostgreSQL takes a parameter's type from the place where it stands, and tells drivers; where the place says
             // nothing or INTEGER, the value that comes would be refused.
             Self::Postgres => match value {
                 // Takes the type of its place.
-                Value::Null => format!("${number}"),
-                Value::Integer(_) => format!("${number}::BIGINT"),
-                Value::Real(_) => format!("${number}::DOUBLE PRECISION"),
-                Value::Text(_) => format!("${number}::TEXT"),
-                Value::Blob(_) => format!("${number}::BYTEA"),
+                Value::Null => ("$", ""),
+                Value::Integer(_) => ("$", "::BIGINT"),
+                Value::Real(_) => ("$", "::DOUBLE PRECISION"),
+                Value::Text(_) => ("$", "::TEXT"),
+                Value::Blob(_) => ("$", "::BYTEA"),
             },
         }
     }
@@ -218,11 +225,17 @@ impl<S: Sql> Sql for &S {
     }
 }
 
-/// Puts a statement together: its text, and its parameters with the placeholders of the dialect.
+/// About as long is a placeholder, in bytes.
+const PLACEHOLDER: usize = 12;
+
+/// Puts a statement together: its text, and its parameters. They are numbered when it is done, so that one can be made a
+/// part of another.
 pub(crate) struct Builder {
     dialect: Dialect,
+    /// The text without its placeholders.
     sql: String,
-    params: Vec<Value>,
+    /// The values, each with the place of its placeholder in the text, in bytes.
+    params: Vec<(usize, Value)>,
 }
 
 impl Builder {
@@ -243,9 +256,17 @@ impl Builder {
     /// Adds a placeholder with its value.
     pub(crate) fn bind(mut self, value: impl Into<Value>) -> Self {
         let value = self.dialect.fitting(value.into());
-        let number = self.params.len() + 1;
-        self.sql.push_str(&self.dialect.placeholder(number, &value));
-        self.params.push(value);
+        self.params.push((self.sql.len(), value));
+        self
+    }
+
+    /// Adds all of another.
+    pub(crate) fn part(mut self, other: Self) -> Self {
+        let before = self.sql.len();
+        self.sql.push_str(&other.sql);
+        let params = other.params.into_iter();
+        self.params
+            .extend(params.map(|(place, value)| (before + place, value)));
         self
     }
 
@@ -278,9 +299,22 @@ impl Builder {
     }
 
     pub(crate) fn statement(self) -> Statement {
+        let mut sql = String::with_capacity(self.sql.len() + PLACEHOLDER * self.params.len());
+        let mut params = Vec::with_capacity(self.params.len());
+        let mut done = 0;
+        for (number, (place, value)) in (1_usize..).zip(self.params) {
+            let (before, behind) = self.dialect.placeholder(&value);
+            sql.push_str(&self.sql[done..place]);
+            sql.push_str(before);
+            sql.push_str(&number.to_string());
+            sql.push_str(behind);
+            params.push(value);
+            done = place;
+        }
+        sql.push_str(&self.sql[done..]);
         Statement {
-            sql: Cow::Owned(self.sql),
-            params: self.params,
+            sql: Cow::Owned(sql),
+            params,
             must_change: false,
         }
     }
@@ -318,6 +352,22 @@ mod tests {
             (statement.sql.as_ref(), &statement.params[..]),
             ("?1", &["a\0b".into()][..])
         );
+    }
+
+    #[test]
+    fn parameters_are_numbered_when_all_parts_are_there() {
+        let part = |value: i64| Builder::new(Dialect::Sqlite).text("b = ").bind(value);
+        let statement = Builder::new(Dialect::Sqlite)
+            .text("a = ")
+            .bind(1_i64)
+            .text(" AND ")
+            .part(part(2))
+            .part(Builder::new(Dialect::Sqlite).bind(3_i64).text(" OR "))
+            .part(part(4))
+            .text(" AND c")
+            .statement();
+        assert_eq!(statement.sql, "a = ?1 AND b = ?2?3 OR b = ?4 AND c");
+        assert_eq!(statement.params, [1, 2, 3, 4].map(|n: i64| n.into()));
     }
 
     #[test]

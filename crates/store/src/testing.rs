@@ -1,4 +1,4 @@
-//! A native SQLite behind [`Sql`], for tests; and a PostgreSQL, with the feature `testing-postgres`.
+//! A native SQLite behind [`Sql`], for tests; a PostgreSQL, with the feature `testing-postgres`; and a libSQL, with `testing-libsql`.
 //!
 //! The SQLite behaves as Spin's SQLite does where the store can see it: the same busy timeout, one
 //! connection per value, one statement per call.
@@ -12,9 +12,13 @@ use std::time::Duration;
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, ErrorCode};
 
+#[cfg(feature = "testing-libsql")]
+mod libsql;
 #[cfg(feature = "testing-postgres")]
 mod postgres;
 
+#[cfg(feature = "testing-libsql")]
+pub use libsql::Libsql;
 #[cfg(feature = "testing-postgres")]
 pub use postgres::Postgres;
 

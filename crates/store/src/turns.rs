@@ -12,11 +12,8 @@ use crate::sql::{Builder, Dialect, Sql, Statement};
 /// each with an Executor of its own, do not wait for each other. The first is "exec" in ASCII.
 const TURN: &str = "1702389091, 'executions'::regclass::oid::int4";
 
-/// The setting that says, for the length of a transaction, whether it has the lock.
-const HAS_TURN: &str = "current_setting('executor.turn', true) = 'true'";
-
 impl<S: Sql> ExecutionStore<S> {
-    fn where_many_write(&self) -> bool {
+    pub(crate) fn where_many_write(&self) -> bool {
         self.sql().dialect() == Dialect::Postgres
     }
 
@@ -29,19 +26,12 @@ impl<S: Sql> ExecutionStore<S> {
         })
     }
 
-    /// Asks for the same and does not wait: a caller who waits for an answer goes into the queue instead, from where the next
-    /// tick takes it. Otherwise those who come at once would write one after another, each waiting for the disk.
-    /// Where there is no room anyway, as `has_room` says, it is not even asked for.
-    pub(crate) fn ask_for_turn(
-        &self,
-        has_room: impl FnOnce(Builder) -> Builder,
-    ) -> Option<Statement> {
+    /// Asks for the same and does not wait: where somebody else has it, the transaction ends here. Otherwise those who come at
+    /// once would write one after another, each waiting for the disk.
+    pub(crate) fn ask_for_turn(&self) -> Option<Statement> {
         self.where_many_write().then(|| {
-            has_room(self.build("SELECT set_config('executor.turn', (CASE WHEN "))
-                .text(&format!(
-                    " THEN pg_try_advisory_xact_lock({TURN}) ELSE false END)::TEXT, true)"
-                ))
-                .statement()
+            self.build(&format!("SELECT 1 WHERE pg_try_advisory_xact_lock({TURN})"))
+                .must_change()
         })
     }
 
@@ -62,11 +52,6 @@ impl<S: Sql> ExecutionStore<S> {
 }
 
 impl Builder {
-    /// Only for whoever [asked](ExecutionStore::ask_for_turn) and has it.
-    pub(crate) fn with_turn(self) -> Self {
-        self.postgres(&format!("{HAS_TURN} AND "))
-    }
-
     /// Of the rows that a query gives, those that nobody else is writing; they are the caller's until the commit. Without it
     /// claimers would wait for each other and then find the rows taken.
     pub(crate) fn skip_locked(self) -> Self {

@@ -8,7 +8,7 @@ use domain::{Execution, ExecutionId, Webhook};
 use jiff::Timestamp;
 
 use crate::rows::{Reader, count, micros, readable};
-use crate::sql::{Sql, Statement};
+use crate::sql::{Builder, Sql, Statement};
 use crate::{ExecutionStore, StoreError};
 
 /// At most this many deliveries are claimed in one call; more than one instance has in flight.
@@ -133,20 +133,8 @@ pub enum Redelivered {
 }
 
 impl<S: Sql> ExecutionStore<S> {
-    /// Where the end of that execution is to be told.
-    pub(crate) fn insert_webhook(&self, id: ExecutionId, webhook: &Webhook) -> Statement {
-        self.build("INSERT INTO webhooks (execution_id, url, secret_ref) VALUES (")
-            .bind(id.to_string())
-            .text(", ")
-            .bind(webhook.url.as_str())
-            .text(", ")
-            .bind(webhook.secret_ref.as_str())
-            .text(")")
-            .statement()
-    }
-
     /// The delivery of an end, if there is a webhook. It is due at once, whatever clock the end was read from.
-    pub(crate) fn first_delivery(&self, finished: &Execution) -> Statement {
+    pub(crate) fn first_delivery(&self, finished: &Execution) -> Builder {
         let at = finished.finished_at.unwrap_or(finished.created_at);
         self.build(
             "INSERT INTO deliveries (execution_id, number, state, created_at, next_at) \
@@ -157,7 +145,8 @@ impl<S: Sql> ExecutionStore<S> {
         .bind(micros(at))
         .text(", 0 FROM webhooks WHERE execution_id = ")
         .bind(finished.id.to_string())
-        .statement()
+        .text(" AND ")
+        .if_changed()
     }
 
     /// Takes deliveries that are due at `now`, the longest due first; they are the caller's until

@@ -42,7 +42,7 @@ pub async fn create<P: Platform>(
         digest: &batch.digest,
     });
     match app.submit_batch(batch.submissions, key).await? {
-        SubmittedBatch::New(accepted) => Ok(new(accepted)),
+        SubmittedBatch::New(accepted) => Ok(new(app, accepted)),
         SubmittedBatch::Replayed(executions) => {
             let there: Vec<bool> = executions.iter().map(Option::is_some).collect();
             let views = app
@@ -59,13 +59,13 @@ pub async fn create<P: Platform>(
     }
 }
 
-fn new<P: Platform>(accepted: Vec<(Execution, Submission)>) -> Reply<P> {
+fn new<P: Platform>(app: &App<P>, accepted: Vec<(Execution, Submission)>) -> Reply<P> {
     let views = accepted
         .iter()
         .map(|(e, _)| Some(bare(e.clone())))
         .collect();
     Reply {
-        afterwards: Afterwards::of(accepted),
+        afterwards: Afterwards::of(app, accepted),
         ..shown(StatusCode::CREATED, views)
     }
 }

@@ -110,10 +110,11 @@ async fn accepted<P: Platform>(
         let view = app.view(execution.clone()).await;
         let view = view.unwrap_or_else(|_| bare(execution.clone()));
         return Reply {
-            afterwards: Afterwards::of(vec![(execution, submission)]),
+            afterwards: Afterwards::of(app, vec![(execution, submission)]),
             ..shown(StatusCode::CREATED, &view)
         };
     };
+    let execution = app.take_submitted(execution).await;
     let ended = {
         let end = pin!(app.wait_until_finished(execution.id, wait.limit()));
         let dispatch = pin!(app.dispatch_submitted(&execution, &submission));
@@ -135,7 +136,7 @@ async fn accepted<P: Platform>(
         Vec::new()
     };
     Reply {
-        afterwards: Afterwards::of(accepted),
+        afterwards: Afterwards::of(app, accepted),
         ..shown(StatusCode::CREATED, &view)
     }
 }

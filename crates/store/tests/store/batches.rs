@@ -4,7 +4,7 @@ use domain::{Execution, Submission};
 use store::testing::ready;
 use store::{BatchKey, Filter, Inserted, InsertedBatch};
 
-use crate::support::*;
+use crate::support::{self, *};
 
 /// Executions accepted at that time, of these priorities, whose ids ascend; the numbers count on from `first`.
 fn batch(millis: i64, first: u64, priorities: &[i32]) -> Vec<(Execution, Submission)> {
@@ -26,7 +26,7 @@ fn insert_batch(
     max_running: u32,
 ) -> InsertedBatch {
     let key = key.map(|(key, digest)| BatchKey { key, digest });
-    ready(store.insert_batch(batch, key, max_running, PLENTY, at(30_000))).expect("it inserts")
+    support::insert_batch(store, batch, key, (max_running, PLENTY), at(30_000))
 }
 
 #[track_caller]
@@ -80,8 +80,8 @@ fn what_there_is_room_for_is_dispatched_in_the_queues_order() {
 fn no_more_are_dispatched_than_one_caller_can_create() {
     let store = memory();
     let batch = batch(0, 1, &[0; 5]);
-    let inserted = ready(store.insert_batch(&batch, None, PLENTY, 2, at(9)));
-    let stored = new(inserted.expect("it inserts"));
+    let inserted = support::insert_batch(&store, &batch, None, (PLENTY, 2), at(9));
+    let stored = new(inserted);
     let dispatched: Vec<bool> = stored.iter().map(Execution::is_dispatched).collect();
     assert_eq!(dispatched, [true, true, false, false, false]);
 }
@@ -91,22 +91,32 @@ fn without_room_and_behind_others_all_of_it_waits() {
     let store = memory();
     let stored = new(insert_batch(&store, &batch(0, 1, &[0, 0]), None, 0));
     assert!(!stored.iter().any(Execution::is_dispatched));
-    let stored = new(insert_batch(
-        &store,
-        &batch(1, 3, &[100, 100]),
-        None,
-        PLENTY,
-    ));
+    let stored = new(insert_batch(&store, &batch(1, 3, &[0, 0]), None, PLENTY));
     assert!(
         !stored.iter().any(Execution::is_dispatched),
         "the queue is not overtaken"
     );
-    let taken = ready(store.claim_queued(at(2), at(9), PLENTY, 9)).expect("it claims");
+    // What is before all others in the queue need not wait for them, as far as no other is in between.
+    let mixed = new(insert_batch(&store, &batch(2, 5, &[100, -1]), None, PLENTY));
+    assert!(!mixed.iter().any(Execution::is_dispatched));
+    let urgent = new(insert_batch(&store, &batch(3, 7, &[101, 101]), None, 1));
+    let dispatched: Vec<bool> = urgent.iter().map(Execution::is_dispatched).collect();
+    assert_eq!(dispatched, [true, false]);
+    let taken = ready(store.claim_queued(at(4), at(9), PLENTY, 9)).expect("it claims");
     let taken: Vec<_> = taken
         .into_iter()
         .map(|(execution, _)| execution.id)
         .collect();
-    assert_eq!(taken, [id(1, 3), id(1, 4), id(0, 1), id(0, 2)]);
+    let expected = [
+        id(3, 8),
+        id(2, 5),
+        id(0, 1),
+        id(0, 2),
+        id(1, 3),
+        id(1, 4),
+        id(2, 6),
+    ];
+    assert_eq!(taken, expected);
 }
 
 #[test]

@@ -1,24 +1,29 @@
-//! The databases that the tests run on: SQLite, and PostgreSQL instead where the environment names a server.
+//! The databases that the tests run on: SQLite, and PostgreSQL or libSQL instead where the environment names a server.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use store::testing::{Postgres, Sqlite, ready};
+use store::testing::{Libsql, Postgres, Sqlite, ready};
 use store::{Dialect, ExecutionStore, Rows, Sql, SqlError, Statement, Value};
 
 pub type Store = ExecutionStore<Database>;
 
 /// The server's URL, from `tests/postgres/with-postgres.sh`.
-const SERVER: &str = "EXECUTOR_TEST_POSTGRES";
+const POSTGRES: &str = "EXECUTOR_TEST_POSTGRES";
+
+/// The server's URL, and that of its administration, from `tests/libsql/with-libsql.sh`.
+const LIBSQL: &str = "EXECUTOR_TEST_LIBSQL";
+const LIBSQL_ADMIN: &str = "EXECUTOR_TEST_LIBSQL_ADMIN";
 
 /// A connection.
 #[derive(Clone)]
 pub enum Database {
     Sqlite(Sqlite),
     Postgres(Postgres),
+    Libsql(Libsql),
 }
 
 impl Database {
-    /// An empty SQLite in memory, also where the others are PostgreSQL: for what is SQLite's alone.
+    /// An empty SQLite in memory, whatever the others are: for what is SQLite's alone.
     pub fn sqlite() -> Self {
         Self::Sqlite(Sqlite::memory())
     }
@@ -28,6 +33,7 @@ impl Database {
         match self {
             Self::Sqlite(sqlite) => sqlite.connection().execute_batch(sql).expect("it runs"),
             Self::Postgres(postgres) => postgres.execute_batch(sql).expect("it runs"),
+            Self::Libsql(libsql) => libsql.execute_batch(sql).expect("it runs"),
         }
     }
 
@@ -54,6 +60,7 @@ impl Sql for Database {
         match self {
             Self::Sqlite(sqlite) => sqlite.dialect(),
             Self::Postgres(postgres) => postgres.dialect(),
+            Self::Libsql(libsql) => libsql.dialect(),
         }
     }
 
@@ -61,6 +68,7 @@ impl Sql for Database {
         match self {
             Self::Sqlite(sqlite) => sqlite.query(statement).await,
             Self::Postgres(postgres) => postgres.query(statement).await,
+            Self::Libsql(libsql) => libsql.query(statement).await,
         }
     }
 
@@ -68,51 +76,51 @@ impl Sql for Database {
         match self {
             Self::Sqlite(sqlite) => sqlite.transaction(statements).await,
             Self::Postgres(postgres) => postgres.transaction(statements).await,
+            Self::Libsql(libsql) => libsql.transaction(statements).await,
         }
     }
 }
 
-/// A database of one test's own, for any number of connections: a file, or a schema of the server, which goes
-/// with the server.
+/// A database of one test's own, for any number of connections: a file, or a schema or database of the server, which
+/// goes with the server.
 pub enum Place {
     Sqlite(tempfile::TempDir),
     Postgres { server: String, schema: String },
+    Libsql { server: String, namespace: String },
 }
 
 impl Place {
     /// An empty one.
     pub fn new() -> Self {
-        match std::env::var(SERVER) {
-            Ok(server) => Self::on(server),
-            Err(std::env::VarError::NotPresent) => {
-                Self::Sqlite(tempfile::tempdir().expect("a folder"))
-            }
-            Err(error) => panic!("{SERVER} is no URL: {error}"),
+        if let Some(server) = variable(POSTGRES) {
+            return Self::on_postgres(server);
+        }
+        match variable(LIBSQL) {
+            Some(server) => Self::on_libsql(server),
+            None => Self::Sqlite(tempfile::tempdir().expect("a folder")),
         }
     }
 
     /// An empty one on a PostgreSQL server, where there is one.
     pub fn postgres() -> Option<Self> {
-        let place = Self::new();
-        matches!(place, Self::Postgres { .. }).then_some(place)
+        variable(POSTGRES).map(Self::on_postgres)
     }
 
-    fn on(server: String) -> Self {
-        static NUMBER: AtomicU32 = AtomicU32::new(0);
-        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let schema = format!("test_{}_{number}", std::process::id());
-        let place = Self::Postgres { server, schema };
-        place
-            .open()
-            .execute(&format!("CREATE SCHEMA {}", place.schema()));
+    fn on_postgres(server: String) -> Self {
+        let schema = name();
+        let place = Self::Postgres {
+            server,
+            schema: schema.clone(),
+        };
+        place.open().execute(&format!("CREATE SCHEMA {schema}"));
         place
     }
 
-    fn schema(&self) -> &str {
-        match self {
-            Self::Sqlite(_) => "main",
-            Self::Postgres { schema, .. } => schema,
-        }
+    fn on_libsql(server: String) -> Self {
+        let namespace = name();
+        let admin = variable(LIBSQL_ADMIN).expect("both URLs are there, or none");
+        Libsql::create(&admin, &namespace).expect("it makes a database");
+        Self::Libsql { server, namespace }
     }
 
     /// A connection of its own.
@@ -121,10 +129,26 @@ impl Place {
             Self::Sqlite(folder) => Database::Sqlite(Sqlite::open(folder.path().join("db"))),
             Self::Postgres { server, schema } => {
                 let connection = Postgres::open(server, schema).unwrap_or_else(|error| {
-                    panic!("{SERVER} names no PostgreSQL that these tests can use: {error}")
+                    panic!("{POSTGRES} names no PostgreSQL that these tests can use: {error}")
                 });
                 Database::Postgres(connection)
             }
+            Self::Libsql { server, namespace } => Database::Libsql(Libsql::open(server, namespace)),
         }
     }
+}
+
+fn variable(name: &str) -> Option<String> {
+    match std::env::var(name) {
+        Ok(server) => Some(server),
+        Err(std::env::VarError::NotPresent) => None,
+        Err(error) => panic!("{name} is no URL: {error}"),
+    }
+}
+
+/// One that no other test has.
+fn name() -> String {
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    format!("test_{}_{number}", std::process::id())
 }

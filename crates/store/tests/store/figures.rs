@@ -116,7 +116,7 @@ fn swept_jobs_and_pending_deliveries_are_counted() {
     }
     let execution = queued(0);
     let asked = with_webhook(&execution);
-    ready(store.insert(&execution, &asked, None, PLENTY, at(9))).expect("it inserts");
+    insert_asked(&store, &execution, &asked, PLENTY, at(9));
     finish(&store, &get(&store, &execution), 0, 2);
     assert_eq!(figures(&store).swept, 3);
     assert_eq!(figures(&store).deliveries_pending, 1);

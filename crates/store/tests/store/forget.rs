@@ -22,6 +22,7 @@ fn a_finished_one_goes_with_all_that_belongs_to_it() {
     let Ok(Inserted::New { execution: stored }) = insert() else {
         panic!("it is new");
     };
+    let stored = claim_accepted(&store, vec![stored], at(0), at(9), PLENTY, 1).remove(0);
     let forget = |id: ExecutionId| ready(store.forget(id)).expect("it answers");
     assert_eq!(forget(stored.id), Written::Stale, "it is not finished");
     assert_eq!((rows(&store, "payloads"), rows(&store, "labels")), (1, 1));

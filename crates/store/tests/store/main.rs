@@ -1,5 +1,5 @@
 //! The store by its public interface: over a native SQLite, or over the PostgreSQL that EXECUTOR_TEST_POSTGRES names
-//! (`tests/postgres/with-postgres.sh cargo test -p store`).
+//! (`tests/postgres/with-postgres.sh cargo test -p store`), or the libSQL of EXECUTOR_TEST_LIBSQL (`tests/libsql/with-libsql.sh`).
 #![expect(
     clippy::cloned_ref_to_slice_refs,
     reason = "answers are compared with arrays, some of one element"
@@ -9,6 +9,7 @@ mod batches;
 mod cancels;
 mod claims;
 mod database;
+mod depths;
 mod events;
 mod executions;
 mod figures;
@@ -22,4 +23,5 @@ mod plans_postgres;
 mod races;
 mod retries;
 mod support;
+mod waits;
 mod webhooks;

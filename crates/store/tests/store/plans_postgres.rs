@@ -2,9 +2,13 @@
 
 use std::cell::RefCell;
 
-use domain::{Outcome, Reason, Status};
+use domain::transition::Observation;
+use domain::{Entry, Execution, Outcome, Reason, Retry, Status, next_attempt, transition};
 use store::testing::ready;
-use store::{Cursor, ExecutionStore, Filter, Sql, Value};
+use store::{
+    BatchKey, Cursor, ExecutionStore, Filter, Inserted, InsertedBatch, Sql, Step, StoredLog, Value,
+    Written,
+};
 
 use crate::plans::Recorder;
 use crate::support::*;
@@ -77,11 +81,10 @@ fn the_reconcilers_statements_are_read_from_indexes() {
     let execution = queued(0);
     ready(store.insert(&execution, &submission(&execution), Some("k"), 50, all))
         .expect("it inserts");
-    store
-        .sql()
-        .seen
-        .borrow_mut()
-        .retain(|s| s.sql.starts_with("WITH room"));
+    // Nothing is dispatched: 600 run.
+    let accepted = [execution.clone()];
+    ready(store.claim_accepted(&accepted, all, all, 50, 1)).expect("it claims");
+    assert_eq!(store.sql().seen.borrow().len(), 2, "it is seen at once");
     check(&store, &["executions_dispatched", "executions_queue"]);
     ready(store.queue_position(&execution)).expect("it counts");
     check(&store, &["executions_queue"]);
@@ -104,6 +107,87 @@ fn the_reconcilers_statements_are_read_from_indexes() {
     check(&store, &["deliveries_next"]);
     ready(store.figures()).expect("it reads");
     check(&store, &["executions_status", "deliveries_next"]);
+}
+
+#[test]
+fn each_step_of_a_life_is_one_statement_that_reads_indexes() {
+    let Some(place) = Place::postgres() else {
+        return;
+    };
+    let store = recorded(&place);
+    let one = |indexes: &[&str]| {
+        assert_eq!(store.sql().seen.borrow().len(), 1);
+        check(&store, indexes);
+    };
+    // It goes before all that wait.
+    let mut execution = Execution {
+        priority: 100,
+        retry: Retry::of(1, &Retry::OUTCOMES),
+        ..queued(0)
+    };
+    execution.labels.insert("a".into(), "1".into());
+    let asked = with_webhook(&execution);
+    let inserted = ready(store.insert(&execution, &asked, Some("k"), PLENTY, at(9)));
+    let Ok(Inserted::New { execution }) = inserted else {
+        panic!("it is new: {inserted:?}");
+    };
+    assert!(!execution.is_dispatched(), "that is the next step");
+    one(&[]);
+    let accepted = [execution];
+    let taken = ready(store.claim_accepted(&accepted, at(1), at(9), PLENTY, 1));
+    let dispatched = taken.expect("it claims").remove(0);
+    // A look, the turn, and the dispatch.
+    assert_eq!(store.sql().seen.borrow().len(), 3);
+    check(
+        &store,
+        &[
+            "executions_dispatched",
+            "executions_queue",
+            "executions_pkey",
+        ],
+    );
+
+    let told = |text: &str| [Entry::once(at(2), "Waiting", "pod", text)];
+    let uid = || Observation::JobExists { uid: "u".into() };
+    let existing = transition(&dispatched, &uid(), at(1)).expect("it changes");
+    let [one_line] = told("one");
+    let [other_line] = told("other");
+    let lines = [one_line, other_line];
+    let written = ready(store.update(Step::new(&existing, &lines)));
+    assert_eq!(written.expect("it writes"), Written::Updated);
+    one(&["executions_pkey"]);
+    let end = ended(&existing, 1, 2);
+    let log = StoredLog::default();
+    let next = next_attempt(&existing, &end, at(2)).expect("another attempt");
+    let written = ready(store.retry(Step::new(&next, &told("three")), &end, &log));
+    assert_eq!(written.expect("it writes"), Written::Updated);
+    one(&["executions_pkey"]);
+    let again = transition(&next, &Observation::Dispatched, at(5_000)).expect("it changes");
+    assert_eq!(
+        ready(store.update(&again)).expect("it writes"),
+        Written::Updated
+    );
+    one(&["executions_pkey"]);
+    let end = ended(&again, 0, 6_000);
+    let written = ready(store.finish(Step::new(&end, &told("four")), &log));
+    assert_eq!(written.expect("it writes"), Written::Updated);
+    one(&["executions_pkey"]);
+
+    let key = Some(BatchKey {
+        key: "b",
+        digest: "d",
+    });
+    let batch: Vec<_> = (1..=500)
+        .map(|n| {
+            let mut execution = queued(n);
+            execution.labels.insert("n".into(), n.to_string());
+            let asked = with_webhook(&execution);
+            (execution, asked)
+        })
+        .collect();
+    let inserted = ready(store.insert_batch(&batch, key, PLENTY, PLENTY, at(9)));
+    assert!(matches!(inserted, Ok(InsertedBatch::New { .. })));
+    one(&["executions_idempotency_key"]);
 }
 
 #[test]
@@ -140,6 +224,14 @@ fn each_list_is_read_from_an_index_in_its_order() {
         (
             Filter {
                 labels: vec![label("a")],
+                ..none()
+            },
+            "labels_value",
+        ),
+        (
+            Filter {
+                labels: vec![label("a")],
+                status: Some(Status::Finished),
                 ..none()
             },
             "labels_value",

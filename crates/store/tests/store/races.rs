@@ -131,13 +131,9 @@ fn act(
                 ..queued(millis)
             };
             let asked = with_webhook(&execution);
-            let inserted = ready(store.insert(&execution, &asked, None, max_running, at(90_000)));
-            match inserted.expect("it inserts") {
-                Inserted::New { execution } if execution.is_dispatched() => {
-                    take(watch, mine, execution);
-                }
-                Inserted::New { .. } => {}
-                other => panic!("it is new: {other:?}"),
+            let stored = insert_asked(store, &execution, &asked, max_running, at(90_000));
+            if stored.is_dispatched() {
+                take(watch, mine, stored);
             }
         }
         2 | 3 => {
@@ -324,8 +320,7 @@ fn no_two_of_eight_take_over_the_same() {
     for n in 0..EXECUTIONS {
         let execution = queued(n);
         let asked = with_webhook(&execution);
-        ready(store.insert(&execution, &asked, None, PLENTY, at(9))).expect("it inserts");
-        let stored = get(&store, &execution);
+        let stored = insert_asked(&store, &execution, &asked, PLENTY, at(9));
         if n % 2 == 0 {
             let next = transition(&stored, &Observation::CancelRequested, at(n));
             let written = ready(store.request_cancel(&next.expect("it changes"), at(9)));
@@ -370,8 +365,8 @@ fn of_deliveries_asked_for_at_once_one_is_pending() {
     let store = file(&place);
     let execution = queued(0);
     let asked = with_webhook(&execution);
-    ready(store.insert(&execution, &asked, None, PLENTY, at(9))).expect("it inserts");
-    finish(&store, &get(&store, &execution), 0, 1);
+    let execution = insert_asked(&store, &execution, &asked, PLENTY, at(9));
+    finish(&store, &execution, 0, 1);
     let numbers = at_once(&place, |store, _| {
         match ready(store.redeliver(execution.id, 1, at(2))).expect("it answers") {
             Redelivered::Pending(number) => number,

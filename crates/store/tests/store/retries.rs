@@ -3,7 +3,7 @@
 use domain::transition::Observation;
 use domain::{AttemptRecord, Execution, ExecutionId, Retry, Status, next_attempt, transition};
 use store::testing::{Sqlite, ready};
-use store::{Inserted, StoredLog, Written};
+use store::{StoredLog, Written};
 
 use crate::support::*;
 
@@ -125,14 +125,12 @@ fn the_next_attempt_waits_its_pause_and_takes_its_place_by_age() {
     // It neither counts as running nor stands in anybody's way while it pauses.
     let claim_until = at(99);
     let younger = queued(50);
-    let inserted = ready(store.insert(&younger, &submission(&younger), None, 1, claim_until));
-    let Ok(Inserted::New { execution: younger }) = inserted else {
-        panic!("it is new");
-    };
+    let asked = submission(&younger);
+    let younger = insert_asked(&store, &younger, &asked, 1, claim_until);
     assert!(younger.dispatched_at.is_some(), "there was room");
     finish(&store, &younger, 0, 60);
     let batch = [(queued(70), submission(&queued(70)))];
-    let inserted = ready(store.insert_batch(&batch, None, 1, 1, claim_until)).expect("it inserts");
+    let inserted = insert_batch(&store, &batch, None, (1, 1), claim_until);
     let store::InsertedBatch::New { executions } = inserted else {
         panic!("it is new");
     };
@@ -141,10 +139,8 @@ fn the_next_attempt_waits_its_pause_and_takes_its_place_by_age() {
     assert_eq!(claim(&store, 1_004), []);
     // Once it is due it is the oldest, and new ones wait behind it.
     let latest = queued(1_010);
-    let inserted = ready(store.insert(&latest, &submission(&latest), None, 9, at(1_020)));
-    let Ok(Inserted::New { execution: latest }) = inserted else {
-        panic!("it is new");
-    };
+    let asked = submission(&latest);
+    let latest = insert_asked(&store, &latest, &asked, 9, at(1_020));
     assert_eq!(latest.dispatched_at, None);
     let claimed = claim(&store, 1_011);
     let ids: Vec<_> = claimed.iter().map(|e| e.id).collect();

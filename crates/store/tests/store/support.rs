@@ -9,7 +9,7 @@ use domain::{
 };
 use jiff::Timestamp;
 use store::testing::ready;
-use store::{Attempt, Inserted, StoredLog, Written};
+use store::{Attempt, BatchKey, Inserted, InsertedBatch, StoredLog, Written};
 
 pub use crate::database::{Database, Place, Store};
 
@@ -133,13 +133,77 @@ pub fn attempt(number: u32) -> Attempt {
     }
 }
 
-/// Inserts it with that many places in all, and gives what is stored.
+/// Inserts it with that many places in all, dispatches it if there is room, and gives what is stored.
 pub fn insert(store: &Store, execution: &Execution, max_running: u32) -> Execution {
     let claim_until = execution.created_at + jiff::SignedDuration::from_secs(30);
-    let submission = submission(execution);
-    match ready(store.insert(execution, &submission, None, max_running, claim_until)) {
-        Ok(Inserted::New { execution }) => execution,
+    let asked = submission(execution);
+    insert_asked(store, execution, &asked, max_running, claim_until)
+}
+
+/// The same of what was asked for with that, claimed until then.
+pub fn insert_asked(
+    store: &Store,
+    execution: &Execution,
+    asked: &Submission,
+    max_running: u32,
+    claim_until: Timestamp,
+) -> Execution {
+    match ready(store.insert(execution, asked, None, max_running, claim_until)) {
+        Ok(Inserted::New { execution }) => {
+            let now = execution.created_at;
+            let all = vec![execution];
+            claim_accepted(store, all, now, claim_until, max_running, 1).remove(0)
+        }
         other => panic!("it is not inserted: {other:?}"),
+    }
+}
+
+/// The second step of an insert, where there is one: all of them, as they are then.
+pub fn claim_accepted(
+    store: &Store,
+    accepted: Vec<Execution>,
+    now: Timestamp,
+    claim_until: Timestamp,
+    max_running: u32,
+    at_once: u32,
+) -> Vec<Execution> {
+    if !store.dispatches_apart() {
+        return accepted;
+    }
+    assert!(!accepted.iter().any(Execution::is_dispatched));
+    let taken = store.claim_accepted(&accepted, now, claim_until, max_running, at_once);
+    let taken = ready(taken).expect("it claims");
+    let now_is = |execution: Execution| {
+        let found = taken.iter().find(|taken| taken.id == execution.id);
+        found.cloned().unwrap_or(execution)
+    };
+    accepted.into_iter().map(now_is).collect()
+}
+
+/// Inserts a batch, all accepted at one time, and dispatches the first of it as far as there is room.
+pub fn insert_batch(
+    store: &Store,
+    batch: &[(Execution, Submission)],
+    key: Option<BatchKey<'_>>,
+    (max_running, at_once): (u32, u32),
+    claim_until: Timestamp,
+) -> InsertedBatch {
+    let inserted = store.insert_batch(batch, key, max_running, at_once, claim_until);
+    match ready(inserted).expect("it inserts") {
+        InsertedBatch::New { executions } => {
+            let now = executions[0].created_at;
+            InsertedBatch::New {
+                executions: claim_accepted(
+                    store,
+                    executions,
+                    now,
+                    claim_until,
+                    max_running,
+                    at_once,
+                ),
+            }
+        }
+        other => other,
     }
 }
 

@@ -11,8 +11,7 @@ use crate::support::*;
 fn hooked(store: &Store, millis: i64) -> Execution {
     let execution = queued(millis);
     let asked = with_webhook(&execution);
-    ready(store.insert(&execution, &asked, None, PLENTY, at(millis))).expect("it inserts");
-    get(store, &execution)
+    insert_asked(store, &execution, &asked, PLENTY, at(millis))
 }
 
 /// The same at its end, one millisecond later.
@@ -215,7 +214,7 @@ fn a_batch_has_webhooks_too() {
         (one.clone(), with_webhook(&one)),
         (other.clone(), submission(&other)),
     ];
-    ready(store.insert_batch(&batch, None, 5, 5, at(9))).expect("it inserts");
+    insert_batch(&store, &batch, None, (5, 5), at(9));
     finish(&store, &get(&store, &one), 0, 10);
     finish(&store, &get(&store, &other), 0, 10);
     let claims = claim(&store, 20, 30);
@@ -231,8 +230,8 @@ fn what_is_still_to_be_told_is_kept_beyond_its_time() {
         ..queued(0)
     };
     let asked = with_webhook(&execution);
-    ready(store.insert(&execution, &asked, None, PLENTY, at(0))).expect("it inserts");
-    finish(&store, &get(&store, &execution), 0, 1);
+    let execution = insert_asked(&store, &execution, &asked, PLENTY, at(0));
+    finish(&store, &execution, 0, 1);
     let forget = || ready(store.forget_expired(at(9_000))).expect("it answers");
     assert_eq!(forget(), 0);
     let first = claim(&store, 10, 20).remove(0);
