@@ -50,9 +50,9 @@ cd "$folder"
 # A port that is free now may be taken a moment later; then another is tried.
 for try in 1 2 3 4 5; do
   port=$((20000 + RANDOM % 12000))
-  # What is written here is thrown away, so no disk is waited for.
+  # What is written here is thrown away, so no disk is waited for; but figures are of commits that are kept.
   "${as_user[@]}" "$bin/postgres" -D "$folder/data" -c listen_addresses=127.0.0.1 -c port="$port" \
-    -c unix_socket_directories='' -c fsync=off -c max_connections=200 >"$folder/server.log" 2>&1 &
+    -c unix_socket_directories='' -c fsync="${EXECUTOR_TEST_POSTGRES_FSYNC:-off}" -c max_connections=200 >"$folder/server.log" 2>&1 &
   server=$!
   for _ in $(seq 300); do
     kill -0 "$server" 2>/dev/null || break

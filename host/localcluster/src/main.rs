@@ -33,6 +33,9 @@ struct Arguments {
     /// What pods are.
     #[arg(long, value_enum, default_value = "process")]
     runner: RunnerKind,
+    /// What simulated pods without the annotation do, JSON as in the annotation.
+    #[arg(long)]
+    simulate: Option<String>,
     /// How pods see the filesystem; by default the best that works here.
     #[arg(long, value_enum, default_value = "auto")]
     isolation: IsolationKind,
@@ -152,7 +155,11 @@ fn build_runner(
     waker: Waker,
 ) -> Result<Box<dyn Runner>, String> {
     if arguments.runner == RunnerKind::Simulated {
-        return Ok(Box::new(SimulatedRunner::default()));
+        let runner = match &arguments.simulate {
+            Some(script) => SimulatedRunner::of(script)?,
+            None => SimulatedRunner::default(),
+        };
+        return Ok(Box::new(runner));
     }
     // The running program itself, even when its file was replaced meanwhile.
     let program = Path::new("/proc/self/exe");

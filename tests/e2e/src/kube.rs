@@ -1,6 +1,6 @@
 //! The API server as its administrator sees it, to check what Executor left there.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -11,12 +11,26 @@ use crate::wait::{poll, wait_for};
 /// An idle API server on two busy cores answers well within this.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(15);
 
+/// How the API server is reached, for who asks it in other ways.
+#[derive(Clone)]
+pub struct Access {
+    /// `scheme://host:port`.
+    pub url: String,
+    /// The bearer token; empty for none.
+    pub token: String,
+    /// The namespace that it is looked at.
+    pub namespace: String,
+    /// The file of the certificate authority, PEM; none without TLS.
+    pub ca: Option<PathBuf>,
+}
+
 /// The API server, asked directly.
 #[derive(Clone)]
 pub struct Kube {
     url: String,
     token: String,
     namespace: String,
+    ca: Option<PathBuf>,
     agent: ureq::Agent,
 }
 
@@ -40,7 +54,18 @@ impl Kube {
             url: url.to_owned(),
             token: token.to_owned(),
             namespace: namespace.to_owned(),
+            ca: ca.map(Path::to_owned),
             agent: config.build().into(),
+        }
+    }
+
+    /// How it is reached.
+    pub fn access(&self) -> Access {
+        Access {
+            url: self.url.clone(),
+            token: self.token.clone(),
+            namespace: self.namespace.clone(),
+            ca: self.ca.clone(),
         }
     }
 

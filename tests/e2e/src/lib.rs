@@ -31,7 +31,7 @@ mod wait;
 
 pub use admin::{Admin, Namespace};
 pub use client::{Answer, Client, RequestFailed};
-pub use kube::Kube;
+pub use kube::{Access, Kube};
 pub use ledger::Ledger;
 pub use network::Network;
 pub use process::Process;

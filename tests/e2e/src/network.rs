@@ -6,6 +6,7 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
@@ -13,6 +14,9 @@ use socket2::{SockFilter, SockRef};
 
 /// The program of the filter: `ret #0`, which keeps no byte of any packet (linux/filter.h: `BPF_RET | BPF_K`).
 const TAKE_NOTHING: [SockFilter; 1] = [SockFilter::new(0x06, 0, 0, 0)];
+
+/// How the first line of every request ends.
+const REQUEST: &[u8] = b" HTTP/1.1\r\n";
 
 /// A local connection is there within microseconds; after this long it is not coming.
 const CONNECTS_WITHIN: Duration = Duration::from_secs(1);
@@ -26,6 +30,7 @@ pub struct Network {
 struct Shared {
     listener: TcpListener,
     state: Mutex<State>,
+    requests: AtomicU64,
 }
 
 #[derive(Default)]
@@ -42,6 +47,7 @@ impl Network {
         let shared = Arc::new(Shared {
             listener,
             state: Mutex::default(),
+            requests: AtomicU64::new(0),
         });
         let (relay, server) = (Arc::clone(&shared), server.to_owned());
         std::thread::spawn(move || {
@@ -58,6 +64,11 @@ impl Network {
     /// Where the relay listens.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// How many requests went to the server so far, where they are HTTP/1.1 without TLS.
+    pub fn requests(&self) -> u64 {
+        self.shared.requests.load(Ordering::Relaxed)
     }
 
     /// From now on every packet vanishes, in both directions.
@@ -108,7 +119,7 @@ impl Network {
 }
 
 impl Shared {
-    fn join(&self, client: TcpStream, server: TcpStream) {
+    fn join(self: &Arc<Self>, client: TcpStream, server: TcpStream) {
         // As the programs at both ends do it: small packets at once.
         let _ = (client.set_nodelay(true), server.set_nodelay(true));
         let (client, server) = (Arc::new(client), Arc::new(server));
@@ -121,9 +132,15 @@ impl Shared {
             }
         }
         drop(state);
-        for (from, to) in [(Arc::clone(&client), Arc::clone(&server)), (server, client)] {
-            std::thread::spawn(move || copy(&from, &to));
-        }
+        let (from, to, shared) = (Arc::clone(&client), Arc::clone(&server), Arc::clone(self));
+        std::thread::spawn(move || {
+            let mut matched = 0;
+            copy(&from, &to, |bytes| {
+                let count = requests(bytes, &mut matched);
+                shared.requests.fetch_add(count, Ordering::Relaxed);
+            });
+        });
+        std::thread::spawn(move || copy(&server, &client, |_| {}));
     }
 }
 
@@ -133,14 +150,35 @@ fn drop_all(socket: &TcpStream) {
         .expect("a connection takes a filter");
 }
 
-/// Copies until one side ends, and tells the other.
-fn copy(mut from: &TcpStream, mut to: &TcpStream) {
+/// How many first lines of requests end in these bytes; `matched` is how much of such an end was seen before them. Its
+/// blank is at its beginning alone, so after a mismatch it can only begin anew.
+fn requests(bytes: &[u8], matched: &mut usize) -> u64 {
+    let mut count = 0;
+    for byte in bytes {
+        *matched = match REQUEST.get(*matched) {
+            Some(next) if next == byte => *matched + 1,
+            _ => usize::from(*byte == REQUEST[0]),
+        };
+        if *matched == REQUEST.len() {
+            count += 1;
+            *matched = 0;
+        }
+    }
+    count
+}
+
+/// Copies until one side ends, and tells the other; `see` sees what is copied.
+fn copy(mut from: &TcpStream, mut to: &TcpStream, mut see: impl FnMut(&[u8])) {
     let mut chunk = [0; 16 * 1024];
     loop {
         match from.read(&mut chunk) {
             Ok(0) | Err(_) => break,
-            Ok(n) if to.write_all(&chunk[..n]).is_err() => break,
-            Ok(_) => {}
+            Ok(n) => {
+                see(&chunk[..n]);
+                if to.write_all(&chunk[..n]).is_err() {
+                    break;
+                }
+            }
         }
     }
     let _ = to.shutdown(Shutdown::Write);
@@ -156,7 +194,7 @@ mod tests {
         let address = listener.local_addr().expect("a bound address").to_string();
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
-                std::thread::spawn(move || copy(&stream, &stream));
+                std::thread::spawn(move || copy(&stream, &stream, |_| {}));
             }
         });
         address
@@ -165,6 +203,17 @@ mod tests {
     fn ask(mut stream: &TcpStream) -> std::io::Result<usize> {
         stream.write_all(b"x")?;
         stream.read(&mut [0; 8])
+    }
+
+    #[test]
+    fn requests_are_counted_however_they_are_cut() {
+        let text = b"GET / HTTP/1.1\r\nhost: a HTTP/1.0\r\n\r\nPOST /b  HTTP/1.1\r\n\r\n";
+        for cut in 0..text.len() {
+            let mut matched = 0;
+            let (first, second) = text.split_at(cut);
+            let count = requests(first, &mut matched) + requests(second, &mut matched);
+            assert_eq!(count, 2, "cut at {cut}");
+        }
     }
 
     #[test]

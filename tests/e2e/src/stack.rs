@@ -50,6 +50,8 @@ pub struct Options {
     pub through_network: bool,
     /// The embedded cluster rotates logs at so many bytes; a real one does as it is configured.
     pub log_file_bytes: Option<u64>,
+    /// Pods of the embedded cluster only pretend, each as this JSON says: the README of localcluster has its fields.
+    pub simulate: Option<String>,
 }
 
 /// A running Executor with its cluster.
@@ -402,6 +404,9 @@ fn start_cluster(folder: &Path, listen: &str, options: &Options) -> Process {
     command.arg("--state-dir").arg(folder.join("cluster"));
     if let Some(bytes) = options.log_file_bytes {
         command.args(["--log-file-bytes", &bytes.to_string()]);
+    }
+    if let Some(script) = &options.simulate {
+        command.args(["--runner", "simulated", "--simulate", script]);
     }
     Process::start(
         "localcluster",

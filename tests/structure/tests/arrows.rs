@@ -7,6 +7,7 @@ use structure::{files, top};
 
 /// From each room to the rooms it may use. Dev-dependencies are held only to `TEST_ARROWS`.
 const ARROWS: &[(&str, &[&str])] = &[
+    ("benches", &["domain", "e2e", "kubernetes", "store"]),
     ("domain", &[]),
     ("kubernetes", &[]),
     ("store", &["domain"]),
@@ -102,7 +103,7 @@ fn hosts_are_never_linked_into_components() {
                 next.extend(dependencies(manifest, &["dependencies"]));
             }
         }
-        for native in ["devhost", "localcluster", "e2e", "sim"] {
+        for native in ["benches", "devhost", "localcluster", "e2e", "sim"] {
             assert!(!reached.contains(native), "{component} reaches {native}");
         }
         assert!(

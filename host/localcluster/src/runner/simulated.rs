@@ -59,6 +59,8 @@ pub struct SimulatedRunner {
     pods: HashMap<(String, String), Simulated>,
     due: BTreeMap<(Timestamp, u64), (String, String, Step)>,
     sequence: u64,
+    /// What pods without the annotation do.
+    usual: Script,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,6 +76,18 @@ enum Step {
 }
 
 impl SimulatedRunner {
+    /// One whose pods do what that JSON says, where their annotation says nothing.
+    ///
+    /// # Errors
+    /// When it is no such JSON; the text says why.
+    pub fn of(script: &str) -> Result<Self, String> {
+        let usual = serde_json::from_str(script).map_err(|e| format!("--simulate: {e}"))?;
+        Ok(Self {
+            usual,
+            ..Self::default()
+        })
+    }
+
     fn schedule(&mut self, at: Timestamp, key: &(String, String), step: Step) {
         self.sequence += 1;
         self.due
@@ -154,7 +168,7 @@ impl Runner for SimulatedRunner {
         let script: Script = pod
             .simulate
             .and_then(|value| serde_json::from_value(value).ok())
-            .unwrap_or_default();
+            .unwrap_or_else(|| self.usual.clone());
         for container in &pod.containers {
             let key = (pod.uid.clone(), container.name.clone());
             if self.pods.contains_key(&key) {
@@ -294,5 +308,20 @@ impl LogSource for SimulatedLog {
 
     fn newest(&self, _length: u64) -> u64 {
         self.state().newest
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_pods_usually_do_is_read_as_an_annotation_is() {
+        let runner =
+            SimulatedRunner::of(r#"{"runMs": 60000}"#).expect("it is as in the annotation");
+        assert_eq!(runner.usual.run_ms, 60_000);
+        assert_eq!(runner.usual.exit_code, 0);
+        let error = SimulatedRunner::of(r#"{"runSeconds": 1}"#).err();
+        assert!(error.is_some_and(|text| text.contains("runSeconds")));
     }
 }

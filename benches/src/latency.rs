@@ -1,22 +1,18 @@
-//! From the end of a script to `FINISHED` at GET, while a thousand others run on the embedded cluster.
+//! From the end of a script to `FINISHED` at GET, while many others run on the embedded cluster.
 
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
 
-use e2e::{Client, Options, Stack, wait_for};
+use e2e::{Client, Options, wait_for};
 use serde_json::{Value, json};
 
-use crate::report::{Report, percentile};
-use crate::say;
-
-/// How many others run meanwhile.
-const OTHERS: usize = 1_000;
+use crate::accept::count;
+use crate::report::{Figure, Group, percentile};
+use crate::size::Size;
+use crate::{say, stage};
 
 /// The most of one batch.
 const BATCH: usize = 500;
-
-/// Ends measured by each way of looking.
-const ROUNDS: usize = 100;
 
 /// Starting a thousand processes on two cores.
 const START_WITHIN: Duration = Duration::from_secs(600);
@@ -33,71 +29,73 @@ const FILE_POLL: Duration = Duration::from_millis(1);
 /// How often GET is asked then.
 const GET_POLL: Duration = Duration::from_millis(5);
 
-/// The targets of the project's plan.
-const P50_TARGET: Duration = Duration::from_millis(100);
-const P99_TARGET: Duration = Duration::from_millis(500);
+/// The targets of the project's plan, in milliseconds.
+const P50_TARGET_MILLIS: f64 = 100.0;
+const P99_TARGET_MILLIS: f64 = 500.0;
 
 /// Runs it.
-pub fn measure() -> Report {
+pub fn measure(size: Size) -> Group {
+    let others = size.pick(1_000, 100, 5);
+    let rounds = size.pick(100, 20, 2);
     let options = Options {
-        variables: vec![("max_running".to_owned(), (2 * OTHERS).to_string())],
+        variables: vec![("max_running".to_owned(), (2 * others).to_string())],
         ..Options::default()
     };
-    let stack = Stack::start(options);
+    let stack = stage::start(options);
     let client = stack.client();
-    say(&format!("starting {OTHERS} others"));
-    let started = Instant::now();
-    start_others(&client);
-    say(&format!("they run after {:?}", started.elapsed()));
+    say(&format!("latency: starting {others} others"));
+    start_others(&client, others);
 
     let (mut at_get, mut at_wait) = (Vec::new(), Vec::new());
-    for round in 0..ROUNDS {
+    for round in 0..rounds {
         let file = stack.shared_file(&format!("end{round}"));
         at_get.push(seen_by_get(&client, &file));
         let file = stack.shared_file(&format!("waited{round}"));
         at_wait.push(seen_by_wait(&client, &file));
     }
-    assert_eq!(running(&client), OTHERS, "the others ran all the time");
+    assert_eq!(running(&client), others, "the others ran all the time");
 
-    let mut report = Report::default();
-    let beside = format!("from a script's end to FINISHED, {OTHERS} others running");
-    for (way, times, targets) in [
-        ("at GET", &at_get, true),
-        ("answered to a waiting GET", &at_wait, false),
-    ] {
-        for (name, share, target) in [("p50", 0.5, P50_TARGET), ("p99", 0.99, P99_TARGET)] {
-            let what = format!("{beside}, {way}: {name} of {ROUNDS}");
-            report.time(&what, percentile(times, share), targets.then_some(target));
-        }
-    }
-    report
+    let about = format!(
+        "From the end of a script to `FINISHED`, {others} others running as local processes; {rounds} rounds of each way of looking."
+    );
+    let mut group = Group::new("latency", &about);
+    let figure =
+        |what: &str, times: &[Duration], share| Figure::time(what, percentile(times, share));
+    group.add(figure("at GET, p50", &at_get, 0.5).at_most(P50_TARGET_MILLIS));
+    group.add(figure("at GET, p99", &at_get, 0.99).at_most(P99_TARGET_MILLIS));
+    group.add(figure("answered to a waiting GET, p50", &at_wait, 0.5));
+    group.add(figure("answered to a waiting GET, p99", &at_wait, 0.99));
+    group
 }
 
 fn submission(script: &str) -> Value {
-    json!({ "script": script, "resources": { "cpu": "10m", "memory": "16Mi" } })
+    json!({
+        "script": script,
+        "resources": { "cpu": "10m", "memory": "16Mi" },
+        "timeouts": { "runSeconds": 2 * OTHERS_SLEEP_SECONDS },
+    })
 }
 
-fn start_others(client: &Client) {
+fn start_others(client: &Client, others: usize) {
     let other = submission(&format!("exec sleep {OTHERS_SLEEP_SECONDS}"));
-    for _ in 0..OTHERS / BATCH {
-        let batch = json!({ "executions": vec![other.clone(); BATCH] });
+    let mut left = others;
+    while left > 0 {
+        let now = left.min(BATCH);
+        let batch = json!({ "executions": vec![other.clone(); now] });
         client
             .post_with("/executions:batch", &[], &batch)
             .expect(201);
+        left -= now;
     }
     wait_for("the others to run", START_WITHIN, || {
-        (running(client) == OTHERS).then_some(())
+        (running(client) == others).then_some(())
     });
 }
 
 /// How many run, by the metrics.
 fn running(client: &Client) -> usize {
     let text = client.get("/metrics").expect(200).text();
-    let line = "executor_executions{status=\"RUNNING\"} ";
-    let count = text
-        .lines()
-        .find_map(|l| l.strip_prefix(line)?.parse().ok());
-    count.unwrap_or_else(|| panic!("no {line}in {text}"))
+    usize::try_from(count(&text, "RUNNING")).unwrap_or(usize::MAX)
 }
 
 /// A script whose last deed is a file: its time is the end, but for what the shell takes to exit.
