@@ -320,11 +320,8 @@ mod tests {
         }
     }
 
-    #[test]
-    fn copies_are_executions_as_good_as_their_model() {
-        let path = std::env::temp_dir().join(format!("benches-{}", std::process::id()));
-        std::fs::create_dir_all(&path).expect("a folder");
-        let database = Database::new(Kind::Sqlite, path.join("copies.db"));
+    fn copies_are_good(kind: Kind, file: PathBuf) {
+        let database = Database::new(kind, file);
         database.migrate();
         let id = ExecutionId::new(jiff::Timestamp::now(), [7; 10]);
         database.with_store(InsertOne(id));
@@ -332,13 +329,21 @@ mod tests {
         connection.copy(&id.to_string(), 1, 20, &[("rank", "n % 3")]);
         connection.copy(&id.to_string(), 21, 10, &[]);
         assert_eq!(database.with_store(Count), 31);
-        assert_eq!(
-            connection.number("SELECT count(*) FROM executions WHERE rank = 1"),
-            7
-        );
+        let ranked = "SELECT count(*) FROM executions WHERE rank = 1";
+        assert_eq!(connection.number(ranked), 7);
         connection.forget_but(&id.to_string());
         assert_eq!(database.with_store(Count), 1);
-        drop(connection);
+    }
+
+    #[test]
+    fn copies_are_executions_as_good_as_their_model() {
+        let path = std::env::temp_dir().join(format!("benches-{}", std::process::id()));
+        std::fs::create_dir_all(&path).expect("a folder");
+        copies_are_good(Kind::Sqlite, path.join("copies.db"));
+        // Where a server is given.
+        if postgres_url().is_some() {
+            copies_are_good(Kind::Postgres, PathBuf::new());
+        }
         std::fs::remove_dir_all(&path).expect("the folder goes");
     }
 }

@@ -188,3 +188,40 @@ impl WithStore for Inserter {
 fn insert_by_store(database: &Database, script: &str) -> String {
     database.with_store(Inserter)(&submission(script))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::database::Kind;
+    use std::time::Duration;
+
+    #[test]
+    fn floor_and_store_fill_the_tables_and_are_tidied() {
+        let file = std::env::temp_dir().join(format!("benches-floor-{}.db", std::process::id()));
+        let server = std::env::var("EXECUTOR_TEST_POSTGRES").is_ok();
+        for kind in [Some(Kind::Sqlite), server.then_some(Kind::Postgres)] {
+            let Some(kind) = kind else { continue };
+            let floor = Floor::new(Database::new(kind, file.clone()), "exit 0");
+            let load = Load {
+                callers: 2,
+                time: Duration::from_millis(200),
+            };
+            let count = |table: &str| {
+                let query = format!("SELECT count(*) FROM {table}");
+                floor.database().connect().number(&query)
+            };
+            let written = floor.run(load).latencies.len() as i64;
+            assert!(written > 0);
+            let stored = by_store(floor.database(), load, "exit 0").latencies.len() as i64;
+            assert!(stored > 0);
+            assert_eq!(count("executions"), 2 + written + stored);
+            assert_eq!(count("payloads"), 2 + written + stored);
+            floor.tidy();
+            assert_eq!(count("executions"), 1);
+        }
+        for end in ["", "-wal", "-shm"] {
+            // The last two go with the last connection.
+            let _ = std::fs::remove_file(format!("{}{end}", file.display()));
+        }
+    }
+}

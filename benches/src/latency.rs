@@ -1,4 +1,5 @@
-//! From the end of a script to `FINISHED` at GET, while many others run on the embedded cluster.
+//! From the end of a script to `FINISHED` at GET, while many others run on the embedded cluster; on PostgreSQL with three replicas,
+//! each asked in turn.
 
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
@@ -7,6 +8,7 @@ use e2e::{Client, Options, wait_for};
 use serde_json::{Value, json};
 
 use crate::accept::count;
+use crate::database::Kind;
 use crate::report::{Figure, Group, percentile};
 use crate::size::Size;
 use crate::{say, stage};
@@ -29,19 +31,39 @@ const FILE_POLL: Duration = Duration::from_millis(1);
 /// How often GET is asked then.
 const GET_POLL: Duration = Duration::from_millis(5);
 
-/// The targets of the project's plan, in milliseconds.
+/// The targets of the project's plan, in milliseconds: the second with one host, the third with replicas.
 const P50_TARGET_MILLIS: f64 = 100.0;
 const P99_TARGET_MILLIS: f64 = 500.0;
+const P99_REPLICAS_TARGET_MILLIS: f64 = 1_000.0;
 
-/// Runs it.
-pub fn measure(size: Size) -> Group {
-    let others = size.pick(1_000, 100, 5);
+/// Hosts on one PostgreSQL.
+const REPLICAS: usize = 3;
+
+/// Sets how many others run, in place of the usual number.
+const OTHERS_VARIABLE: &str = "EXECUTOR_BENCH_RUNNING";
+
+/// Runs it on that database.
+///
+/// # Panics
+/// When the variable holds no number.
+pub fn measure(size: Size, kind: Kind) -> Group {
+    let others = match std::env::var(OTHERS_VARIABLE) {
+        Ok(text) => text.parse().expect("EXECUTOR_BENCH_RUNNING is a number"),
+        Err(_) => size.pick(1_000, 100, 5),
+    };
     let rounds = size.pick(100, 20, 2);
     let options = Options {
         variables: vec![("max_running".to_owned(), (2 * others).to_string())],
         ..Options::default()
     };
-    let stack = stage::start(options);
+    let (mut stack, _) = stage::start_on(kind, options);
+    let (hosts, p99_target) = match kind {
+        Kind::Sqlite => (1, P99_TARGET_MILLIS),
+        Kind::Postgres => (REPLICAS, P99_REPLICAS_TARGET_MILLIS),
+    };
+    for _ in 1..hosts {
+        stack.add_host();
+    }
     let client = stack.client();
     say(&format!("latency: starting {others} others"));
     start_others(&client, others);
@@ -49,20 +71,27 @@ pub fn measure(size: Size) -> Group {
     let (mut at_get, mut at_wait) = (Vec::new(), Vec::new());
     for round in 0..rounds {
         let file = stack.shared_file(&format!("end{round}"));
-        at_get.push(seen_by_get(&client, &file));
+        // Accepted by one, asked for at the next.
+        let (to, at) = (
+            stack.client_of(round % hosts),
+            stack.client_of((round + 1) % hosts),
+        );
+        at_get.push(seen_by_get(&to, &at, &file));
         let file = stack.shared_file(&format!("waited{round}"));
-        at_wait.push(seen_by_wait(&client, &file));
+        at_wait.push(seen_by_wait(&to, &file));
     }
     assert_eq!(running(&client), others, "the others ran all the time");
 
     let about = format!(
-        "From the end of a script to `FINISHED`, {others} others running as local processes; {rounds} rounds of each way of looking."
+        "From the end of a script to `FINISHED`, {others} others running as local processes, {hosts} host(s) on {}; {rounds} rounds of each \
+         way of looking.",
+        kind.title(),
     );
-    let mut group = Group::new("latency", &about);
+    let mut group = Group::new(&format!("latency-{}", kind.name()), &about);
     let figure =
         |what: &str, times: &[Duration], share| Figure::time(what, percentile(times, share));
     group.add(figure("at GET, p50", &at_get, 0.5).at_most(P50_TARGET_MILLIS));
-    group.add(figure("at GET, p99", &at_get, 0.99).at_most(P99_TARGET_MILLIS));
+    group.add(figure("at GET, p99", &at_get, 0.99).at_most(p99_target));
     group.add(figure("answered to a waiting GET, p50", &at_wait, 0.5));
     group.add(figure("answered to a waiting GET, p99", &at_wait, 0.99));
     group
@@ -111,15 +140,15 @@ fn since(file: &Path) -> Duration {
     now.duration_since(ended).unwrap_or_default()
 }
 
-fn seen_by_get(client: &Client, file: &Path) -> Duration {
-    let id = client.submit(&ending(file));
+fn seen_by_get(to: &Client, at: &Client, file: &Path) -> Duration {
+    let id = to.submit(&ending(file));
     let end = Instant::now() + ROUND_LIMIT;
     while !file.exists() {
         assert!(Instant::now() < end, "{id} did not run");
         std::thread::sleep(FILE_POLL);
     }
     loop {
-        if client.execution(&id)["status"] == "FINISHED" {
+        if at.execution(&id)["status"] == "FINISHED" {
             return since(file);
         }
         assert!(Instant::now() < end, "{id} did not finish");

@@ -123,7 +123,7 @@ impl Name {
             Self::Drain => on_all(drain::measure),
             Self::Idle => on_all(idle::measure),
             Self::Records => on_all(records::measure),
-            Self::Latency => vec![latency::measure(size)],
+            Self::Latency => on_all(latency::measure),
             Self::Start => vec![start::measure(size)],
             Self::Real => vec![real::measure(size)],
         }

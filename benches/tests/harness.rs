@@ -108,5 +108,5 @@ fn starting_and_ends_are_measured() {
     assert!(value(&groups, "start", "from the start to 200 of /readyz") > 0.0);
     assert!(value(&groups, "start", "memory of the host when ready") > 0.0);
     assert!(value(&groups, "start", "size of api.wasm") > 0.0);
-    assert!(value(&groups, "latency", "at GET, p50") > 0.0);
+    assert!(value(&groups, "latency-sqlite", "at GET, p50") > 0.0);
 }
