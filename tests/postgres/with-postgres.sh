@@ -46,6 +46,8 @@ cd "$folder"
 "${as_user[@]}" "$bin/initdb" --pgdata "$folder/data" --username executor --auth trust \
   --encoding UTF8 --locale C.UTF-8 --no-sync >"$folder/initdb.log" 2>&1 ||
   { cat "$folder/initdb.log" >&2; fail "initdb failed"; }
+# Everybody is let in, but whoever is called `sealed` has to show a password.
+printf '%s\n' 'host all sealed 127.0.0.1/32 scram-sha-256' 'host all all 127.0.0.1/32 trust' >"$folder/data/pg_hba.conf"
 
 # A port that is free now may be taken a moment later; then another is tried.
 for try in 1 2 3 4 5; do

@@ -20,6 +20,7 @@ use crate::http_trigger::{HttpGuest, HttpTrigger};
 use crate::instance::{Guest, GuestSettings};
 use crate::manifest::{Component, Manifest};
 use crate::outbound::Outbound;
+use crate::postgres::Postgres;
 use crate::routes::Routes;
 use crate::runtime_config::RuntimeConfig;
 use crate::signals::Signals;
@@ -193,9 +194,10 @@ impl Workshop<'_> {
             .iter()
             .map(|pattern| self.variables.expand(pattern))
             .collect::<Result<_>>()?;
+        let allowed = Arc::new(AllowedHosts::parse(&hosts)?);
         let outbound = Outbound::new(
             Arc::clone(&id),
-            AllowedHosts::parse(&hosts)?,
+            Arc::clone(&allowed),
             TlsConfigs::load(&id, &self.config.client_tls)?,
             self.config.connection_pooling(),
         );
@@ -209,6 +211,7 @@ impl Workshop<'_> {
             variables: Arc::new(self.variables.of_component(&component.variables)?),
             environment: component.environment.clone(),
             outbound: Arc::new(outbound),
+            postgres: Arc::new(Postgres::new(Arc::clone(&id), allowed)),
             databases: Arc::clone(&self.databases),
             allowed_databases: Arc::new(component.sqlite_databases.iter().cloned().collect()),
             quiet: self.quiet,

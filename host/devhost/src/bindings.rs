@@ -4,7 +4,10 @@ wasmtime::component::bindgen!({
     path: "wit",
     world: "devhost:host/host",
     imports: { default: async | trappable },
-    with: { "spin:sqlite/sqlite.connection": crate::sqlite::Connection },
+    with: {
+        "spin:postgres/postgres.connection": crate::postgres::Connection,
+        "spin:sqlite/sqlite.connection": crate::sqlite::Connection,
+    },
     require_store_data_send: true,
 });
 

@@ -15,13 +15,14 @@ use crate::bindings::fermyon::spin::variables;
 use crate::engine;
 use crate::log::GuestOutput;
 use crate::outbound::{Outbound, OutboundHooks};
+use crate::postgres::Postgres;
 use crate::sqlite::{Databases, SqliteState};
 
 /// The interface as wasmtime-wasi-http 48 names it; older versions of WASI 0.2 are matched to it.
 const HTTP_TYPES: &str = "wasi:http/types@0.2.12";
 
 /// Interfaces that components may import, without versions. The linker takes WASI 0.2 up to its own patch version.
-const OFFERED: [&str; 9] = [
+const OFFERED: [&str; 10] = [
     "wasi:cli/",
     "wasi:clocks/",
     "wasi:filesystem/",
@@ -30,6 +31,7 @@ const OFFERED: [&str; 9] = [
     "wasi:random/",
     "wasi:sockets/",
     "fermyon:spin/variables@",
+    "spin:postgres/postgres@",
     "spin:sqlite/sqlite@",
 ];
 
@@ -49,7 +51,9 @@ pub struct GuestSettings {
     pub environment: BTreeMap<String, String>,
     /// Its outbound HTTP.
     pub outbound: Arc<Outbound>,
-    /// All databases.
+    /// Its PostgreSQL.
+    pub postgres: Arc<Postgres>,
+    /// All SQLite databases.
     pub databases: Arc<Databases>,
     /// Those that it may open.
     pub allowed_databases: Arc<BTreeSet<String>>,
@@ -61,7 +65,9 @@ pub struct GuestSettings {
 pub struct InstanceState {
     /// Handles that the guest holds.
     pub table: ResourceTable,
-    /// The guest's databases.
+    /// The guest's PostgreSQL.
+    pub postgres: Arc<Postgres>,
+    /// The guest's SQLite databases.
     pub sqlite: SqliteState,
     variables: Arc<BTreeMap<String, String>>,
     wasi: WasiCtx,
@@ -116,6 +122,7 @@ impl Guest {
         }
         let state = InstanceState {
             table: ResourceTable::new(),
+            postgres: Arc::clone(&settings.postgres),
             sqlite: SqliteState::new(
                 Arc::clone(&settings.databases),
                 Arc::clone(&settings.allowed_databases),

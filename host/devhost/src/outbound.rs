@@ -29,7 +29,7 @@ const SHORTEST_INTERVAL: Duration = Duration::from_nanos(1);
 /// The outbound side of one component, shared by all its instances.
 pub struct Outbound {
     component: Arc<str>,
-    allowed: AllowedHosts,
+    allowed: Arc<AllowedHosts>,
     client: Client<Connector, WasiBody>,
 }
 
@@ -45,7 +45,7 @@ impl Outbound {
     /// The outbound side of `component`; with `pooling`, connections are kept for later requests to the same place.
     pub fn new(
         component: Arc<str>,
-        allowed: AllowedHosts,
+        allowed: Arc<AllowedHosts>,
         tls: TlsConfigs,
         pooling: bool,
     ) -> Outbound {

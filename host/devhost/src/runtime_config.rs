@@ -24,15 +24,40 @@ pub struct RuntimeConfig {
     pub outbound_http: Option<OutboundHttp>,
 }
 
-/// One `[sqlite_database.<name>]`.
+/// One `[sqlite_database.<name>]`, by its `type`.
 #[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct SqliteDatabase {
-    /// Only `spin`: a file on this machine.
-    pub r#type: String,
-    /// The file, relative to the current folder. Without it the database is in memory, a new one at each open.
-    #[serde(default)]
-    pub path: Option<PathBuf>,
+#[serde(tag = "type", rename_all = "lowercase", deny_unknown_fields)]
+pub enum SqliteDatabase {
+    /// A file on this machine.
+    Spin {
+        /// The file, relative to the current folder. Without it the database is in memory, a new one at each open.
+        #[serde(default)]
+        path: Option<PathBuf>,
+    },
+    /// A libSQL server.
+    Libsql {
+        /// Where it is, by HTTP.
+        url: String,
+        /// What it wants to be shown; may be empty for a server that wants nothing.
+        token: Secret,
+    },
+}
+
+/// A text that is never printed.
+#[derive(Deserialize)]
+pub struct Secret(String);
+
+impl Secret {
+    /// The text itself.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("(secret)")
+    }
 }
 
 /// One `[[client_tls]]`: how these components trust, and show themselves to, these hosts.
@@ -81,13 +106,6 @@ impl RuntimeConfig {
     fn parse(text: &str) -> Result<RuntimeConfig> {
         let config: RuntimeConfig =
             toml::from_str(text).context("a key is missing, wrong, or not supported by devhost")?;
-        for (name, database) in &config.sqlite_database {
-            ensure!(
-                database.r#type == "spin",
-                "[sqlite_database.{name}]: type {:?} is not supported by devhost, only \"spin\" is",
-                database.r#type
-            );
-        }
         for tls in &config.client_tls {
             ensure!(
                 !tls.component_ids.is_empty() && !tls.hosts.is_empty(),
@@ -125,6 +143,12 @@ mod tests {
     fn what_is_not_followed_is_named() {
         let error = |text| format!("{:#}", RuntimeConfig::parse(text).unwrap_err());
         assert!(error("[llm_compute]\ntype = \"spin\"").contains("llm_compute"));
-        assert!(error("[sqlite_database.default]\ntype = \"libsql\"").contains("libsql"));
+        assert!(error("[sqlite_database.default]\ntype = \"turso\"").contains("turso"));
+        let libsql = "[sqlite_database.default]\ntype = \"libsql\"\nurl = \"http://h\"";
+        assert!(error(libsql).contains("token"));
+        let more = format!("{libsql}\ntoken = \"t\"\npath = \"p\"");
+        assert!(error(&more).contains("path"));
+        let config = RuntimeConfig::parse(&format!("{libsql}\ntoken = \"hidden\"")).unwrap();
+        assert!(!format!("{config:?}").contains("hidden"));
     }
 }

@@ -1,4 +1,4 @@
-//! `spin:sqlite/sqlite@3.0.0` over SQLite files: one connection per open, as Spin does it.
+//! `spin:sqlite/sqlite@3.0.0` over SQLite files and libSQL servers: one connection per open, as Spin does it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -15,7 +15,8 @@ use crate::bindings::spin::sqlite::sqlite::{
     Error, Host, HostConnection, QueryResult, RowResult, Value,
 };
 use crate::instance::InstanceState;
-use crate::runtime_config::RuntimeConfig;
+use crate::libsql::{Server, Stream};
+use crate::runtime_config::{RuntimeConfig, SqliteDatabase};
 
 /// File of the database `default`, inside the state folder.
 const DEFAULT_FILE: &str = "sqlite_db.db";
@@ -27,26 +28,35 @@ const BUSY_TIMEOUT: Duration = Duration::from_millis(5000);
 const CONNECTIONS_PER_INSTANCE: usize = 256;
 
 /// A result may take this many bytes of memory: Spin's value since 3.6.3.
-const RESULT_LIMIT_BYTES: usize = 128 * 1024 * 1024;
+pub const RESULT_LIMIT_BYTES: usize = 128 * 1024 * 1024;
 
-/// Where every database of the application is; None for one in memory, new at each open.
-pub struct Databases(BTreeMap<String, Option<PathBuf>>);
+/// Where every database of the application is.
+pub struct Databases(BTreeMap<String, Place>);
+
+#[derive(Clone)]
+enum Place {
+    File(PathBuf),
+    /// A new database at each open.
+    Memory,
+    Server(Arc<Server>),
+}
 
 impl Databases {
     /// Takes the databases of the runtime configuration, and `default` in the state folder if that is not among them.
     ///
     /// # Errors
-    /// The folder of a database cannot be made.
+    /// The folder of a database cannot be made, or what is said of a server cannot be.
     pub fn new(config: &RuntimeConfig, state_dir: &Path) -> Result<Databases> {
-        let mut databases: BTreeMap<_, _> = config
-            .sqlite_database
-            .iter()
-            .map(|(name, database)| (name.clone(), database.path.clone()))
-            .collect();
+        let mut databases = BTreeMap::new();
+        for (name, database) in &config.sqlite_database {
+            let place = place(database).with_context(|| format!("[sqlite_database.{name}]"))?;
+            databases.insert(name.clone(), place);
+        }
         databases
             .entry("default".to_owned())
-            .or_insert_with(|| Some(state_dir.join(DEFAULT_FILE)));
-        for path in databases.values().flatten() {
+            .or_insert_with(|| Place::File(state_dir.join(DEFAULT_FILE)));
+        for place in databases.values() {
+            let Place::File(path) = place else { continue };
             let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty());
             if let Some(dir) = dir {
                 std::fs::create_dir_all(dir)
@@ -60,6 +70,16 @@ impl Databases {
     pub fn names(&self) -> BTreeSet<&str> {
         self.0.keys().map(String::as_str).collect()
     }
+}
+
+fn place(database: &SqliteDatabase) -> Result<Place> {
+    Ok(match database {
+        SqliteDatabase::Spin { path: Some(path) } => Place::File(path.clone()),
+        SqliteDatabase::Spin { path: None } => Place::Memory,
+        SqliteDatabase::Libsql { url, token } => {
+            Place::Server(Arc::new(Server::new(url, token.as_str())?))
+        }
+    })
 }
 
 /// What one instance knows of databases.
@@ -80,19 +100,45 @@ impl SqliteState {
     }
 }
 
-/// A connection as the guest holds it. The file is opened by the first statement, as in Spin.
-pub struct Connection {
+/// A connection as the guest holds it. The first statement opens the file, or asks the server for a stream, as in Spin.
+#[derive(Clone)]
+pub enum Connection {
+    /// To a file, or to memory.
+    Local(Local),
+    /// To a server.
+    Remote(Arc<tokio::sync::Mutex<Stream>>),
+}
+
+/// A connection without a server; without a file it is to memory.
+#[derive(Clone)]
+pub struct Local {
     file: Option<PathBuf>,
     inner: Arc<Mutex<Option<rusqlite::Connection>>>,
 }
 
 impl Connection {
+    fn new(place: Place) -> Connection {
+        let file = match place {
+            Place::File(path) => Some(path),
+            Place::Memory => None,
+            Place::Server(server) => {
+                return Connection::Remote(Arc::new(tokio::sync::Mutex::new(Stream::new(server))));
+            }
+        };
+        Connection::Local(Local {
+            file,
+            inner: Arc::default(),
+        })
+    }
+}
+
+impl Local {
     /// Runs `work` on a thread that may block, with the file open.
     async fn run<T: Send + 'static>(
-        file: Option<PathBuf>,
-        inner: Arc<Mutex<Option<rusqlite::Connection>>>,
+        self,
         work: impl FnOnce(&rusqlite::Connection) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
+        let Local { file, inner } = self;
         let task = tokio::task::spawn_blocking(move || {
             let mut guard = inner.lock().unwrap_or_else(PoisonError::into_inner);
             if guard.is_none() {
@@ -103,6 +149,12 @@ impl Connection {
         });
         task.await
             .unwrap_or_else(|error| Err(Error::Io(format!("the statement was cut off: {error}"))))
+    }
+
+    /// What `read` says of the connection; `before` it is open, that.
+    fn tell<T>(&self, before: T, read: impl FnOnce(&rusqlite::Connection) -> T) -> T {
+        let guard = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        guard.as_ref().map_or(before, read)
     }
 }
 
@@ -116,18 +168,14 @@ impl HostConnection for InstanceState {
         if !self.sqlite.allowed.contains(&name) {
             return Ok(Err(Error::AccessDenied));
         }
-        let Some(file) = self.sqlite.databases.0.get(&name).cloned() else {
+        let Some(place) = self.sqlite.databases.0.get(&name).cloned() else {
             return Ok(Err(Error::NoSuchDatabase));
         };
         if self.sqlite.open >= CONNECTIONS_PER_INSTANCE {
             return Ok(Err(Error::Io("too many connections opened".to_owned())));
         }
         self.sqlite.open += 1;
-        let connection = Connection {
-            file,
-            inner: Arc::default(),
-        };
-        Ok(Ok(self.table.push(connection)?))
+        Ok(Ok(self.table.push(Connection::new(place))?))
     }
 
     async fn execute(
@@ -136,28 +184,32 @@ impl HostConnection for InstanceState {
         statement: String,
         parameters: Vec<Value>,
     ) -> wasmtime::Result<Result<QueryResult, Error>> {
-        let connection = self.table.get(&connection)?;
-        let (file, inner) = (connection.file.clone(), Arc::clone(&connection.inner));
-        let work =
-            move |connection: &rusqlite::Connection| query(connection, &statement, parameters);
-        Ok(Connection::run(file, inner, work).await)
+        Ok(match self.table.get(&connection)?.clone() {
+            Connection::Local(local) => {
+                let work = move |connection: &rusqlite::Connection| {
+                    query(connection, &statement, parameters)
+                };
+                local.run(work).await
+            }
+            Connection::Remote(stream) => stream.lock().await.execute(statement, parameters).await,
+        })
     }
 
     async fn last_insert_rowid(
         &mut self,
         connection: Resource<Connection>,
     ) -> wasmtime::Result<i64> {
-        let inner = Arc::clone(&self.table.get(&connection)?.inner);
-        let guard = inner.lock().unwrap_or_else(PoisonError::into_inner);
-        Ok(guard
-            .as_ref()
-            .map_or(0, rusqlite::Connection::last_insert_rowid))
+        Ok(match self.table.get(&connection)?.clone() {
+            Connection::Local(local) => local.tell(0, rusqlite::Connection::last_insert_rowid),
+            Connection::Remote(stream) => stream.lock().await.last_insert_rowid(),
+        })
     }
 
     async fn changes(&mut self, connection: Resource<Connection>) -> wasmtime::Result<u64> {
-        let inner = Arc::clone(&self.table.get(&connection)?.inner);
-        let guard = inner.lock().unwrap_or_else(PoisonError::into_inner);
-        Ok(guard.as_ref().map_or(0, rusqlite::Connection::changes))
+        Ok(match self.table.get(&connection)?.clone() {
+            Connection::Local(local) => local.tell(0, rusqlite::Connection::changes),
+            Connection::Remote(stream) => stream.lock().await.changes(),
+        })
     }
 
     async fn drop(&mut self, connection: Resource<Connection>) -> wasmtime::Result<()> {

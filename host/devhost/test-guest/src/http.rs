@@ -8,7 +8,7 @@ use wasip2::http::types::{
 };
 use wasip2::io::streams::{InputStream, OutputStream, StreamError};
 
-use crate::{fetch, sql};
+use crate::{fetch, pg, sql};
 
 wasip2::http::proxy::export!(Http);
 
@@ -57,6 +57,16 @@ fn simple<'a>(
 ) -> Result<String, String> {
     match path {
         "/sql" => sql::run(argument("database"), &read_all(request), &[]),
+        "/pg" => pg::run(argument("address"), &read_all(request)),
+        "/pg-execute" => {
+            let (statement, parameter) = (argument("statement"), argument("parameter"));
+            pg::execute(argument("address"), statement, parameter)
+        }
+        "/pg-trap" => pg::trap(argument("address"), &read_all(request)),
+        "/pg-poll" => pg::poll(argument("address")),
+        "/pg-types" => pg::types(argument("address")),
+        "/pg-nulls" => pg::nulls(argument("address")),
+        "/pg-bad-parameters" => pg::bad_parameters(argument("address")),
         "/transaction" => sql::transaction(argument("end")),
         "/types" => sql::types(),
         "/open-many" => Ok(sql::open_many()),

@@ -7,4 +7,6 @@ mod fetch;
 #[cfg(target_family = "wasm")]
 mod http;
 #[cfg(target_family = "wasm")]
+mod pg;
+#[cfg(target_family = "wasm")]
 mod sql;

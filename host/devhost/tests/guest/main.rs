@@ -3,7 +3,10 @@
 mod config;
 mod cron;
 mod http;
+mod libsql;
 mod outbound;
+mod postgres;
+mod relay;
 mod shutdown;
 mod sqlite;
 mod support;
