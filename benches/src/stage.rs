@@ -67,16 +67,24 @@ pub fn wait_patiently(what: &str, limit: Duration, mut condition: impl FnMut() -
     }
 }
 
-/// Asks for a tick until the cron's first.
+/// Asks for a tick until the cron's first. A host that was killed may have left its lease, so it is asked again and again.
 fn tick(stack: &Stack) {
     let client = stack.client();
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
     let seconds = now.map_or(0, |now| now.as_secs());
-    let left = PERIOD_SECONDS - seconds % PERIOD_SECONDS;
+    let end = Instant::now() + Duration::from_secs(PERIOD_SECONDS - seconds % PERIOD_SECONDS);
     std::thread::spawn(move || {
-        let path = format!("/internal/tick?budgetSeconds={left}");
         let token = format!("Bearer {TICK_TOKEN}");
-        // A host that was killed meanwhile answers nothing; then there is nothing to tick either.
-        let _ = client.send("POST", &path, &[("authorization", &token)], None);
+        loop {
+            let left = end.saturating_duration_since(Instant::now()).as_secs();
+            let path = format!("/internal/tick?budgetSeconds={left}");
+            // A host that was killed meanwhile answers nothing; then there is nothing to tick either.
+            let answer = client.send("POST", &path, &[("authorization", &token)], None);
+            let led = answer.map_or(true, |answer| answer.json()["leader"] == true);
+            if led || left == 0 {
+                return;
+            }
+            std::thread::sleep(LOOK);
+        }
     });
 }
