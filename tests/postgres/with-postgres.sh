@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
 # Runs a command with a private PostgreSQL of Debian's (package postgresql, 14 or later), whose URL is in EXECUTOR_TEST_POSTGRES.
 # It is in a temporary folder, listens on a free port of 127.0.0.1, and is gone with the command, however that ends.
+# The command may kill it, by EXECUTOR_TEST_POSTGRES_PID_FILE (the server's own; the first line counts), and start it again where
+# it was, by running EXECUTOR_TEST_POSTGRES_START, which lasts as long as the server does.
 # usage: with-postgres.sh COMMAND [ARGUMENT...]
 set -euo pipefail
 
@@ -26,13 +28,25 @@ folder=$(mktemp -d "${TMPDIR:-/tmp}/executor-postgres.XXXXXX")
 chmod 711 "$folder"
 server=''
 command_pid=''
+# The process id of the server that runs in our folder, whoever started it. One that is gone may have left its id to a stranger.
+running() {
+  local pid
+  pid=$(head -n 1 "$folder/data/postmaster.pid" 2>/dev/null) && [ -n "$pid" ] &&
+    tr '\0' ' ' <"/proc/$pid/cmdline" 2>/dev/null | grep -qF -- "-D $folder/data " && printf '%s' "$pid"
+}
 clean_up() {
   local code=$?
   trap - EXIT
   trap '' INT TERM
   if [ -n "$command_pid" ]; then kill -TERM "$command_pid" 2>/dev/null || true; fi
   # INT is PostgreSQL's fast shutdown: it ends connections and stops.
-  if [ -n "$server" ] && kill -INT "$server" 2>/dev/null; then wait "$server" 2>/dev/null || true; fi
+  local pid
+  if pid=$(running) && kill -INT "$pid" 2>/dev/null; then
+    for _ in $(seq 300); do
+      running >/dev/null || break
+      sleep 0.1
+    done
+  fi
   rm -rf "$folder"
   exit "$code"
 }
@@ -53,8 +67,14 @@ printf '%s\n' 'host all sealed 127.0.0.1/32 scram-sha-256' 'host all all 127.0.0
 for try in 1 2 3 4 5; do
   port=$((20000 + RANDOM % 12000))
   # What is written here is thrown away, so no disk is waited for; but figures are of commits that are kept.
-  "${as_user[@]}" "$bin/postgres" -D "$folder/data" -c listen_addresses=127.0.0.1 -c port="$port" \
-    -c unix_socket_directories='' -c fsync="${EXECUTOR_TEST_POSTGRES_FSYNC:-off}" -c max_connections=200 >"$folder/server.log" 2>&1 &
+  {
+    printf '#!/usr/bin/env bash\nexec'
+    printf ' %q' "${as_user[@]}" "$bin/postgres" -D "$folder/data" -c listen_addresses=127.0.0.1 -c port="$port" \
+      -c unix_socket_directories= -c fsync="${EXECUTOR_TEST_POSTGRES_FSYNC:-off}" -c max_connections=200
+    printf ' >>%q 2>&1\n' "$folder/server.log"
+  } >"$folder/start"
+  chmod 755 "$folder/start"
+  "$folder/start" &
   server=$!
   for _ in $(seq 300); do
     kill -0 "$server" 2>/dev/null || break
@@ -69,6 +89,7 @@ done
 
 cd "$OLDPWD"
 export EXECUTOR_TEST_POSTGRES="postgres://executor@127.0.0.1:$port/postgres"
+export EXECUTOR_TEST_POSTGRES_PID_FILE="$folder/data/postmaster.pid" EXECUTOR_TEST_POSTGRES_START="$folder/start"
 "$@" &
 command_pid=$!
 code=0

@@ -1,9 +1,10 @@
 //! Whether the service can do its work, told apart by what it stands on.
 
 use jiff::{SignedDuration, Timestamp};
+use store::{Dialect, Sql, StoreError};
 
 use crate::tick::LAST_TICK;
-use crate::{App, Platform, Runtime};
+use crate::{App, Error, Platform, Runtime};
 
 /// A tick renews its mark at least every few seconds, and the cron's period is 10 s: three missed periods
 /// mean that nobody ticks.
@@ -53,14 +54,32 @@ impl<P: Platform> App<P> {
         self.store
             .set_state(LAST_LOOK, &self.runtime.now().to_string())
             .await
-            .map_err(|error| crate::Error::from(error).chain())
+            .map_err(|error| {
+                let error = Error::from(error);
+                self.runtime
+                    .log("the store is not ready", &[("error", &error.chain())]);
+                self.shown(&error)
+            })
+    }
+
+    /// What readiness tells of a failure. The words of an SQLite are about a file; those of a server may name hosts, users and
+    /// databases, which are the log's.
+    pub fn shown(&self, error: &Error) -> String {
+        match error {
+            Error::Store(StoreError::Sql(failure))
+                if self.store.sql().dialect() != Dialect::Sqlite =>
+            {
+                failure.summary().to_owned()
+            }
+            other => other.chain(),
+        }
     }
 
     async fn check_kubernetes(&self) -> Check {
         self.kubernetes
             .ready()
             .await
-            .map_err(|error| crate::Error::from(error).chain())
+            .map_err(|error| Error::from(error).chain())
     }
 
     async fn check_tick(&self) -> Check {
@@ -68,7 +87,7 @@ impl<P: Platform> App<P> {
             .store
             .get_state(LAST_TICK)
             .await
-            .map_err(|error| crate::Error::from(error).chain())?;
+            .map_err(|error| self.shown(&error.into()))?;
         let Some(at) = seen.and_then(|text| text.parse::<Timestamp>().ok()) else {
             return Err("no tick has run yet".to_owned());
         };

@@ -1,16 +1,19 @@
-//! The only crate that calls the Spin host: outbound HTTP, SQLite, variables, clock, and the way in and out of a request.
+//! The only crate that calls the Spin host: outbound HTTP, SQLite, PostgreSQL, variables, clock, and the way in and out of a
+//! request.
 
+mod address;
+mod database;
 mod inbound;
+mod postgres;
 mod runtime;
 mod sqlite;
 mod streams;
 mod transport;
 
+pub use database::Database;
 pub use inbound::{IncomingBody, Responder, request};
-pub use runtime::HostRuntime;
-pub use sqlite::SpinSqlite;
+pub use runtime::{HostRuntime, block_on};
 pub use transport::{HttpTransport, ResponseBody};
-pub use wstd::runtime::block_on;
 
 use app::{App, Config, Platform};
 
@@ -19,9 +22,12 @@ pub struct SpinHost;
 
 impl Platform for SpinHost {
     type Transport = HttpTransport;
-    type Sql = SpinSqlite;
+    type Sql = Database;
     type Runtime = HostRuntime;
 }
+
+/// `database_url`: where the PostgreSQL is, as a URL or as settings of libpq; empty for the SQLite named `default`.
+const DATABASE_URL: &str = "database_url";
 
 /// The use cases on the Spin host.
 pub type SpinApp = App<SpinHost>;
@@ -36,15 +42,22 @@ impl std::fmt::Display for StartError {
     }
 }
 
-/// Puts the use cases together for one instance: settings from the variables, and the default database, which may
-/// still need [`App::migrate`].
+/// Puts the use cases together for one instance: settings from the variables, and the database that they name, which
+/// may still need [`App::migrate`].
 ///
 /// # Errors
-/// When a variable has no usable value, or the database cannot be opened.
+/// When a variable has no usable value, or the SQLite cannot be opened.
 pub fn app() -> Result<SpinApp, StartError> {
-    let config = Config::read(|name| spin_sdk::variables::get(name).ok())
-        .map_err(|e| StartError(e.to_string()))?;
-    let sql = SpinSqlite::open()
-        .map_err(|e| StartError(format!("the database cannot be opened: {e}")))?;
-    Ok(App::new(config, sql, HttpTransport, HostRuntime))
+    let config = Config::read(variable).map_err(|e| StartError(e.to_string()))?;
+    let url = variable(DATABASE_URL).ok_or_else(|| {
+        StartError(format!(
+            "the variable {DATABASE_URL} is not set in the manifest"
+        ))
+    })?;
+    let database = Database::open(&url).map_err(StartError)?;
+    Ok(App::new(config, database, HttpTransport, HostRuntime))
+}
+
+fn variable(name: &str) -> Option<String> {
+    spin_sdk::variables::get(name).ok()
 }

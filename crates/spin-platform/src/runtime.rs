@@ -1,11 +1,31 @@
-//! Clock, chance and log of the host.
+//! Clock, chance and log of the host, and the loop that an instance's work runs in.
 
 use std::fmt::Display;
+use std::future::poll_fn;
+use std::pin::pin;
 use std::time::Duration;
 
 use app::Runtime;
 use jiff::Timestamp;
 use serde_json::{Map, Value};
+
+use crate::postgres::Keeper;
+
+/// Runs the work of one instance to its end. Whenever all of it waits, a database connection goes back to the host.
+pub fn block_on<T>(work: impl Future<Output = T>) -> T {
+    wstd::runtime::block_on(async {
+        let mut work = pin!(work);
+        let mut keeper = Keeper::default();
+        poll_fn(|context| {
+            let polled = work.as_mut().poll(context);
+            if polled.is_pending() {
+                keeper.poll(context);
+            }
+            polled
+        })
+        .await
+    })
+}
 
 /// The host's clock, its random numbers, and stderr.
 #[derive(Clone, Copy, Debug, Default)]

@@ -108,6 +108,17 @@ pub enum SqlError {
 }
 
 impl SqlError {
+    /// What happened, without the database's own words.
+    pub const fn summary(&self) -> &'static str {
+        match self {
+            Self::Busy(_) => "the database is busy",
+            Self::Full(_) => "the database is full",
+            Self::Unavailable(_) => "the database cannot be reached",
+            Self::Constraint(_) => "a constraint of the database refuses it",
+            Self::Other(_) => "the database refuses it",
+        }
+    }
+
     /// What PostgreSQL's error code (SQLSTATE, five characters) means here, with its text. Every adapter
     /// tells errors apart by this.
     pub fn from_sqlstate(code: &str, text: String) -> Self {
@@ -115,9 +126,16 @@ impl SqlError {
             // Serialization failure, deadlock, and a wait for a lock or a statement that took too long: rolled back.
             "40001" | "40P01" | "55P03" | "57014" => Self::Busy(text),
             "53100" => Self::Full(text),
-            // A connection's end by the server, and a server that only reads: a standby, until it takes over.
-            "25P03" | "25006" | "53300" | "58030" => Self::Unavailable(text),
-            _ if code.starts_with("08") || code.starts_with("57P") => Self::Unavailable(text),
+            // A statement or a transaction of which nobody knows, a connection's end by the server, and a server that only reads:
+            // a standby, until it takes over.
+            "40003" | "25P03" | "25P04" | "25006" => Self::Unavailable(text),
+            // Connections, resources (too many connections for one), operators' interventions, and the system below.
+            _ if ["08", "53", "57P", "58"]
+                .iter()
+                .any(|class| code.starts_with(class)) =>
+            {
+                Self::Unavailable(text)
+            }
             _ if code.starts_with("23") => Self::Constraint(text),
             _ => Self::Other(text),
         }
@@ -382,6 +400,9 @@ mod tests {
             ("57P03", SqlError::Unavailable(text())),
             ("08006", SqlError::Unavailable(text())),
             ("25006", SqlError::Unavailable(text())),
+            ("53200", SqlError::Unavailable(text())),
+            ("53300", SqlError::Unavailable(text())),
+            ("58030", SqlError::Unavailable(text())),
             ("23505", SqlError::Constraint(text())),
             ("42P01", SqlError::Other(text())),
         ] {

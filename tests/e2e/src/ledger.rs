@@ -87,6 +87,20 @@ impl Ledger {
         counts
     }
 
+    /// The most nonces that had noted one word and not yet the other, at any time: how many ran at once, by their own words.
+    pub fn most_between(&self, first: &str, last: &str) -> usize {
+        let (mut now, mut most) = (0_usize, 0);
+        for line in self.lines() {
+            match line.split_once(' ') {
+                Some((word, _)) if word == first => now += 1,
+                Some((word, _)) if word == last => now = now.saturating_sub(1),
+                _ => {}
+            }
+            most = most.max(now);
+        }
+        most
+    }
+
     fn lines(&self) -> Vec<String> {
         match &self.kind {
             Kind::File(path) => std::fs::read_to_string(path)
@@ -137,6 +151,16 @@ mod tests {
         assert!(status.expect("sh runs").success());
         assert_eq!(file.count("start"), BTreeMap::from([("n1".to_owned(), 1)]));
         assert_eq!(file.count("end").len(), 1);
+        let script = format!(
+            "{0}note start; {1}note start; {0}note end",
+            file.prelude("n1"),
+            file.prelude("n2")
+        );
+        let status = std::process::Command::new("sh")
+            .args(["-c", &script])
+            .status();
+        assert!(status.expect("sh runs").success());
+        assert_eq!(file.most_between("start", "end"), 2);
 
         let server = Ledger::server("127.0.0.1");
         let script = format!("{}note start; note start", server.prelude("n2"));

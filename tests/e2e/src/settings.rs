@@ -21,6 +21,26 @@ pub enum ClusterKind {
     Real(RealCluster),
 }
 
+/// What keeps the records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DatabaseKind {
+    /// A file in the state folder.
+    Sqlite,
+    /// A PostgreSQL server, started beforehand.
+    Postgres,
+}
+
+impl DatabaseKind {
+    /// Reads `EXECUTOR_E2E_DATABASE`.
+    pub fn from_env() -> Self {
+        match std::env::var("EXECUTOR_E2E_DATABASE").as_deref() {
+            Err(_) | Ok("" | "sqlite") => Self::Sqlite,
+            Ok("postgres") => Self::Postgres,
+            Ok(other) => panic!("EXECUTOR_E2E_DATABASE is sqlite or postgres, not {other}"),
+        }
+    }
+}
+
 /// Where a real cluster is, from `target/cluster/env`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RealCluster {

@@ -11,11 +11,12 @@ use std::time::Duration;
 
 use crate::admin::{Admin, cluster_script};
 use crate::client::Client;
+use crate::database::Postgres;
 use crate::kube::Kube;
 use crate::ledger::Ledger;
 use crate::network::Network;
 use crate::process::Process;
-use crate::settings::{ClusterKind, HostKind, authority, top};
+use crate::settings::{ClusterKind, DatabaseKind, HostKind, authority, top};
 use crate::wait::{Seed, wait_for};
 
 /// The bearer token of `POST /internal/tick` in every stack.
@@ -68,6 +69,8 @@ pub struct Stack {
     /// Where hosts look for the API server.
     kube_url: String,
     network: Option<Network>,
+    /// The server with the stack's database and its URL; none where that is a file in the state folder.
+    postgres: Option<(Postgres, String)>,
 }
 
 /// The stack that all tests of one test binary share.
@@ -129,6 +132,14 @@ impl Stack {
         if kind.is_real() {
             kube.delete_jobs();
         }
+        let postgres = match DatabaseKind::from_env() {
+            DatabaseKind::Sqlite => None,
+            DatabaseKind::Postgres => {
+                let server = Postgres::from_env();
+                let url = server.new_database();
+                Some((server, url))
+            }
+        };
         let mut stack = Self {
             janitor: janitor(&folder),
             folder,
@@ -141,6 +152,7 @@ impl Stack {
             kube,
             kube_url,
             network,
+            postgres,
         };
         stack.add_host();
         stack
@@ -188,6 +200,11 @@ impl Stack {
             ClusterKind::Embedded => None,
             ClusterKind::Real(real) => Some(Admin::new(real)),
         }
+    }
+
+    /// The PostgreSQL server that has its records; none where they are in a file.
+    pub fn postgres(&self) -> Option<&Postgres> {
+        self.postgres.as_ref().map(|(server, _)| server)
     }
 
     /// What is between the hosts and the API server.
@@ -359,6 +376,11 @@ impl Stack {
             && let Some(image) = &real.image
         {
             variables.push(("default_image".to_owned(), image.clone()));
+        }
+        if let Some((server, url)) = &self.postgres {
+            let hosts = format!("postgres://{}", server.authority());
+            variables.push(("database_url".to_owned(), url.clone()));
+            variables.push(("database_hosts".to_owned(), hosts));
         }
         variables.extend(self.options.variables.iter().cloned());
         variables

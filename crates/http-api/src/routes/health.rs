@@ -42,7 +42,7 @@ impl From<Check> for CheckJson {
 /// Asks what the service stands on: 200 if all of it works, else 503 with what does not.
 pub async fn ready<P: Platform>(app: &App<P>) -> Reply<P> {
     // A schema that cannot be brought up to date shows as a store that does not answer.
-    let migrated = app.migrate().await.map_err(|error| error.chain());
+    let migrated = app.migrate().await.map_err(|error| app.shown(&error));
     let mut readiness = app.readiness().await;
     readiness.store = readiness.store.and(migrated);
     let ready = readiness.is_ready();
