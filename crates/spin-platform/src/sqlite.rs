@@ -105,7 +105,14 @@ fn value(value: SpinValue) -> Value {
     }
 }
 
-/// Spin hands on SQLite's own messages (sqlite3.h, result codes); only they tell busy and full apart from the rest.
+/// What a libSQL server says when others want to write and a transaction goes on for more than 5 s, and when nothing came on a
+/// connection for 10 s: what was begun is rolled back.
+const GIVEN_UP: [&str; 2] = ["Transaction timed out", "stream has expired"];
+
+/// How messages about a libSQL server that is not reached begin, and what is in those about one that is not well.
+const AWAY: [&str; 3] = ["http error", "status=502", "status=503"];
+
+/// Spin hands on the messages of SQLite (sqlite3.h, result codes) and libSQL; only they tell busy and full apart from the rest.
 fn error(error: SpinError) -> SqlError {
     match error {
         SpinError::DatabaseFull => SqlError::Full("the database is full".to_owned()),
@@ -120,6 +127,12 @@ fn error(error: SpinError) -> SqlError {
         }
         SpinError::Io(text) if text.contains("locked") || text.contains("busy") => {
             SqlError::Busy(text)
+        }
+        SpinError::Io(text) if GIVEN_UP.iter().any(|part| text.contains(part)) => {
+            SqlError::Busy(text)
+        }
+        SpinError::Io(text) if AWAY.iter().any(|part| text.contains(part)) => {
+            SqlError::Unavailable(text)
         }
         SpinError::Io(text) if text.contains("disk is full") => SqlError::Full(text),
         SpinError::Io(text) if text.contains("constraint failed") => SqlError::Constraint(text),

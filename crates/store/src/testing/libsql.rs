@@ -72,7 +72,9 @@ impl Libsql {
         let body = json!({ "baton": self.baton.take(), "requests": requests });
         let url = format!("{}/v2/pipeline", self.url);
         let request = self.agent.post(url);
-        let request = request.header("x-namespace", self.namespace.as_ref());
+        // The server goes by the first part of its own name.
+        let host = format!("{}.localhost", self.namespace);
+        let request = request.header("host", host);
         let mut answer = request.send_json(body).map_err(lost)?;
         let status = answer.status();
         let answer = answer.body_mut().with_config().limit(MAX_ANSWER_BYTES);
