@@ -59,11 +59,12 @@ impl SpinPostgres {
         let connection =
             Connection::open(self.address.as_str()).map_err(|error| self.not_opened(error))?;
         // The host hands out connections again as they are: with the transaction of an instance that died in it, for one, and
-        // then nothing that is written on it would ever be committed. Where there is none, this is a warning.
-        match execute(&connection, "ROLLBACK") {
-            Ok(()) => Ok(connection),
-            Err(error) => Err(SqlError::Unavailable(error.to_string())),
-        }
+        // then nothing that is written on it would ever be committed. This is refused in a transaction, and goes without a
+        // word elsewhere, where a ROLLBACK would be a warning in the server's log each time.
+        execute(&connection, "DISCARD ALL")
+            .or_else(|_| execute(&connection, "ROLLBACK"))
+            .map(|()| connection)
+            .map_err(|error| SqlError::Unavailable(error.to_string()))
     }
 
     /// Whatever the reason: nothing was sent, and the next try may succeed.
