@@ -144,7 +144,7 @@ impl<S: Sql> ExecutionStore<S> {
         // A queue that is full, or has others in front, is seen without a lock.
         let look = self
             .build("SELECT 1 WHERE ")
-            .running(max_running)
+            .running()
             .text(" < ")
             .bind(max_running)
             .text(" AND ")

@@ -50,7 +50,8 @@ impl<S: Sql> ExecutionStore<S> {
         let look = self
             .build("SELECT 1 FROM executions WHERE ")
             .unclaimed_stop(now)
-            .text(" LIMIT 1")
+            // The order leads PostgreSQL to the index, whatever it believes to be there.
+            .text(" ORDER BY cancel_claim_until, id LIMIT 1")
             .statement();
         if self.query_row(look).await?.is_none() {
             return Ok(Vec::new());

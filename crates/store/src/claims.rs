@@ -9,17 +9,12 @@ use domain::transition::Observation;
 use domain::{Execution, ExecutionId, Submission, transition};
 use jiff::Timestamp;
 
+use crate::places::{DISPATCHED, READY};
 use crate::rows::{
     COLUMNS, Reader, changing_columns, count, execution, micros, rank, readable, sql_type,
 };
 use crate::sql::{Builder, Sql, Statement, Value};
 use crate::{ExecutionStore, StoreError};
-
-/// In the queue, for a first attempt or a later one. The text is that of a partial index, which is used for just this text.
-pub(crate) const QUEUED: &str = "dispatched_at IS NULL AND status <> 'FINISHED'";
-
-/// Counts against the limit of executions running at once. The text is that of a partial index.
-pub(crate) const DISPATCHED: &str = "dispatched_at IS NOT NULL AND status <> 'FINISHED'";
 
 /// The submission of the row that a statement returns.
 const BODY: &str = "(SELECT body FROM payloads WHERE execution_id = executions.id)";
@@ -41,8 +36,9 @@ impl<S: Sql> ExecutionStore<S> {
     /// to create their Jobs. At most `limit` and [`MAX_CLAIMS`].
     ///
     /// No two callers get the same one, and the limit holds among all callers. Those postponed
-    /// beyond `now` are passed over; each costs one index entry. When others take from the queue at
-    /// the same time, fewer may be given than there was room for.
+    /// beyond `now` are passed over. When others take from the queue at
+    /// the same time, fewer may be given than there was room for. Where there is no room, or nobody waits, it costs two reads of one
+    /// index entry each.
     pub async fn claim_queued(
         &self,
         now: Timestamp,
@@ -50,9 +46,8 @@ impl<S: Sql> ExecutionStore<S> {
         max_running: u32,
         limit: u32,
     ) -> Result<Vec<(Execution, Submission)>, StoreError> {
-        let candidates = self
-            .candidates(now, max_running, limit.min(MAX_CLAIMS))
-            .await?;
+        self.wake_postponed(now).await?;
+        let candidates = self.candidates(max_running, limit.min(MAX_CLAIMS)).await?;
         let steps: Vec<(&Execution, Execution)> = candidates
             .iter()
             .filter_map(|execution| {
@@ -89,38 +84,28 @@ impl<S: Sql> ExecutionStore<S> {
     }
 
     /// The first in the queue, no more than there is room for now.
-    async fn candidates(
-        &self,
-        now: Timestamp,
-        max_running: u32,
-        limit: u32,
-    ) -> Result<Vec<Execution>, StoreError> {
+    async fn candidates(&self, max_running: u32, limit: u32) -> Result<Vec<Execution>, StoreError> {
+        let greatest = self.sql().dialect().greatest();
+        // The limit within is a number, by which PostgreSQL chooses the index; that around it is 0 where there is no room.
         let statement = self
-            .build("SELECT ")
+            .build("SELECT * FROM (SELECT ")
             .text(COLUMNS)
-            .text(", ")
-            .running(max_running)
-            .text(" AS running FROM executions WHERE ")
-            .text(QUEUED)
-            .text(" AND not_before <= ")
-            .bind(micros(now))
+            .text(" FROM executions WHERE ")
+            .text(READY)
             .text(" ORDER BY rank, created_at, id LIMIT ")
             .bind(limit)
+            .text(&format!(") AS candidates LIMIT {greatest}(0, "))
+            .bind(max_running)
+            .text(" - ")
+            .running()
+            .text(")")
             .statement();
         let rows = self.query(statement).await?.rows.into_iter();
-        let with_running = readable(rows.map(|row| {
-            let mut reader = Reader::new("executions", row);
-            Ok((reader.execution()?, reader.number::<u32>("running")?))
-        }))?;
-        // The count is the same in each row.
-        let running = with_running.first().map_or(0, |(_, running)| *running);
-        let room = usize::try_from(max_running.saturating_sub(running)).unwrap_or(usize::MAX);
-        let candidates = with_running.into_iter().map(|(execution, _)| execution);
-        Ok(candidates.take(room).collect())
+        readable(rows.map(execution))
     }
 
     /// Writes those that still are as they were read, as far as there is room: the one with number n
-    /// when n more may run. All in one statement, which counts before it writes.
+    /// when n more may run. All in one statement, which reads the count before it writes.
     pub(crate) fn dispatch(
         &self,
         next: &[Execution],
@@ -161,7 +146,7 @@ impl<S: Sql> ExecutionStore<S> {
             )
             .bind(max_running)
             .text(" - ")
-            .running(max_running)
+            .running()
     }
 
     /// Takes executions that are dispatched, unfinished and not canceled, whose Job's uid is not known, and
@@ -178,7 +163,8 @@ impl<S: Sql> ExecutionStore<S> {
         let look = self
             .build("SELECT 1 FROM executions WHERE ")
             .unclaimed(now)
-            .text(" LIMIT 1")
+            // The order leads PostgreSQL to the index, whatever it believes to be there.
+            .text(" ORDER BY claim_until, id LIMIT 1")
             .statement();
         if self.query_row(look).await?.is_none() {
             return Ok(Vec::new());
@@ -268,14 +254,5 @@ impl Builder {
         self.text(DISPATCHED)
             .text(" AND job_uid IS NULL AND cancel_requested_at IS NULL AND claim_until <= ")
             .bind(micros(now))
-    }
-
-    /// How many are dispatched and unfinished. Counts no further than it must.
-    pub(crate) fn running(self, max_running: u32) -> Self {
-        self.text("(SELECT count(*) FROM (SELECT 1 FROM executions WHERE ")
-            .text(DISPATCHED)
-            .text(" LIMIT ")
-            .bind(max_running)
-            .text(") AS running)")
     }
 }

@@ -104,25 +104,44 @@ impl<S: Sql> ExecutionStore<S> {
         Ok(())
     }
 
-    /// The executions whose Job was asked for before that time, and whose container has not started: the longest
-    /// waiting first; at most `limit` and [`MAX_ROWS`].
+    /// The executions whose container has not started, and whose Job was asked for in one of those spans, each from after its first
+    /// time up to its second, which do not overlap: the longest waiting first; at most `limit` and [`MAX_ROWS`] of them, whichever.
+    /// Reads no others.
     pub async fn starting_since(
         &self,
-        before: Timestamp,
+        spans: &[(Timestamp, Timestamp)],
         limit: u32,
     ) -> Result<Vec<Execution>, StoreError> {
+        if spans.is_empty() {
+            return Ok(Vec::new());
+        }
         let statement = self
             .build("SELECT ")
             .text(COLUMNS)
+            .text(" FROM (VALUES ")
+            .commas(spans, |b, (after, until)| {
+                b.text("(")
+                    .bind(micros(*after))
+                    .text(", ")
+                    .bind(micros(*until))
+                    .text(")")
+            })
+            // A search of the index for each span: SQLite keeps the order of what CROSS JOIN joins, and PostgreSQL, which does not,
+            // looks for the rows of each in their order.
+            .text(") AS spans CROSS JOIN ")
+            .postgres("LATERAL (SELECT * FROM ")
             .text(
-                " FROM executions WHERE started_at IS NULL AND dispatched_at IS NOT NULL \
-                 AND job_uid IS NOT NULL AND status <> 'FINISHED' AND dispatched_at <= ",
+                "executions WHERE started_at IS NULL AND dispatched_at IS NOT NULL AND job_uid IS NOT NULL \
+                 AND status <> 'FINISHED' AND dispatched_at > spans.column1 AND dispatched_at <= spans.column2",
             )
-            .bind(micros(before))
-            .text(" ORDER BY dispatched_at, id LIMIT ")
+            .postgres(" ORDER BY dispatched_at, id) AS executions")
+            .text(" LIMIT ")
             .bind(limit.min(MAX_ROWS))
             .statement();
-        readable(self.query(statement).await?.rows.into_iter().map(execution))
+        let rows = self.query(statement).await?.rows.into_iter();
+        let mut starting = readable(rows.map(execution))?;
+        starting.sort_by_key(|execution| (execution.dispatched_at, execution.id));
+        Ok(starting)
     }
 
     /// What the timeline says of a write that these belong to, as parts of it.

@@ -4,7 +4,7 @@ use domain::{Execution, ExecutionId, LogSummary, Status, Submission};
 use jiff::Timestamp;
 
 use crate::attempts::stored_log;
-use crate::claims::QUEUED;
+use crate::places::READY;
 use crate::rows::{COLUMNS, Column, Reader, changing_columns, count, execution, micros, rank};
 use crate::sql::{Builder, Sql, SqlError};
 use crate::{ExecutionStore, Step, StoreError};
@@ -67,14 +67,14 @@ impl<S: Sql> ExecutionStore<S> {
     }
 
     /// Its place in the queue, counted from 1; none when it is not in the queue, waits for a later attempt, or is further
-    /// back than [`MAX_QUEUE_POSITION`].
+    /// back than [`MAX_QUEUE_POSITION`]. Those before it that are postponed let it go first, and do not count.
     pub async fn queue_position(&self, execution: &Execution) -> Result<Option<u64>, StoreError> {
         if !execution.is_queued() || execution.attempt > 1 {
             return Ok(None);
         }
         let statement = self
             .build("SELECT count(*) FROM (SELECT 1 FROM executions WHERE ")
-            .text(QUEUED)
+            .text(READY)
             .text(" AND (rank, created_at, id) < (")
             .bind(rank(execution))
             .text(", ")

@@ -5,7 +5,7 @@ use domain::transition::Observation;
 use domain::{Execution, Submission, transition};
 use jiff::Timestamp;
 
-use crate::claims::QUEUED;
+use crate::places::{POSTPONED, READY};
 use crate::rows::{
     COLUMNS, Column, Reader, changing_columns, count, fixed_columns, micros, rank, whole_micros,
 };
@@ -112,7 +112,7 @@ impl<S: Sql> ExecutionStore<S> {
         );
         pairs.push(("claim_until", micros(claim_until).into(), 0_i64.into()));
         self.build("WITH room (free) AS (SELECT ")
-            .running(max_running)
+            .running()
             .text(" < ")
             .bind(max_running)
             .text(" AND ")
@@ -252,23 +252,34 @@ fn first_event(id: Column, entry: &Entry) -> Vec<Column> {
 
 impl Builder {
     /// Whether, up to the place of that one in the queue, it included, no more than that many are queued and due at that
-    /// time. Counts no further than it must.
+    /// time, and none of those that are postponed. Counts no further than it must.
     pub(crate) fn in_front(self, last: &Execution, most: usize, now: Timestamp) -> Self {
         let most = i64::try_from(most).unwrap_or(i64::MAX - 1);
         self.text("(SELECT count(*) FROM (SELECT 1 FROM executions WHERE ")
-            .text(QUEUED)
-            // What waits for a later attempt lets others go first until that is due.
+            .text(READY)
+            .up_to(last)
+            .text(" LIMIT ")
+            .bind(most + 1)
+            .text(") AS earlier) <= ")
+            .bind(most)
+            .text(" AND (SELECT 1 FROM executions WHERE ")
+            .text(POSTPONED)
+            // What waits for a later attempt lets others go first until that is due; what the API server could not take does not.
             .text(" AND due_at <= ")
             .bind(micros(now))
-            .text(" AND (rank, created_at, id) <= (")
+            .up_to(last)
+            // The order leads PostgreSQL to the index, whatever it believes to be there.
+            .text(" ORDER BY due_at LIMIT 1) IS NULL")
+    }
+
+    /// And at the place of that one in the queue, or before it.
+    fn up_to(self, last: &Execution) -> Self {
+        self.text(" AND (rank, created_at, id) <= (")
             .bind(rank(last))
             .text(", ")
             .bind(micros(last.created_at))
             .text(", ")
             .bind(last.id.to_string())
-            .text(") LIMIT ")
-            .bind(most + 1)
-            .text(") AS earlier) <= ")
-            .bind(most)
+            .text(")")
     }
 }

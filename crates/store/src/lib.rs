@@ -21,6 +21,7 @@ mod lease;
 mod list;
 mod migrate;
 mod payload;
+mod places;
 mod rows;
 pub mod sql;
 #[cfg(feature = "testing")]

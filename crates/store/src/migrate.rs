@@ -9,7 +9,8 @@ struct Migration {
     /// Counted from 1, without gaps.
     version: i64,
     name: &'static str,
-    /// Statements, each ended by a semicolon; lines that begin with `--` are comments.
+    /// Statements, each ended by a semicolon at the end of a line after which no indented line comes: those within a trigger
+    /// are its own. Lines that begin with `--` are comments.
     text: &'static str,
 }
 
@@ -64,15 +65,27 @@ const SQLITE: &[Migration] = &[
         name: "creation in doubt",
         text: include_str!("../migrations/sqlite/0010_creation_in_doubt.sql"),
     },
+    Migration {
+        version: 11,
+        name: "places",
+        text: include_str!("../migrations/sqlite/0011_places.sql"),
+    },
 ];
 
 /// Nothing was released on PostgreSQL before version 10, so its first step makes the tables of all ten. Later steps have
 /// the numbers of SQLite's.
-const POSTGRES: &[Migration] = &[Migration {
-    version: 10,
-    name: "executions",
-    text: include_str!("../migrations/postgres/0010_executions.sql"),
-}];
+const POSTGRES: &[Migration] = &[
+    Migration {
+        version: 10,
+        name: "executions",
+        text: include_str!("../migrations/postgres/0010_executions.sql"),
+    },
+    Migration {
+        version: 11,
+        name: "places",
+        text: include_str!("../migrations/postgres/0011_places.sql"),
+    },
+];
 
 /// Lets one process at a time make steps of the schema, until its commit. The number is "migr" in ASCII, and the schema's.
 const MIGRATION_TURN: &str =
@@ -94,16 +107,22 @@ impl Dialect {
 impl Migration {
     /// One by one, since Spin runs only the first statement of a text and says nothing.
     fn statements(&self) -> Vec<String> {
-        let code: Vec<&str> = self
+        let code = self
             .text
             .lines()
-            .filter(|line| !line.trim_start().starts_with("--"))
-            .collect();
-        code.join("\n")
-            .split(';')
-            .map(|statement| statement.trim().to_owned())
-            .filter(|statement| !statement.is_empty())
-            .collect()
+            .filter(|line| !line.trim_start().starts_with("--") && !line.trim().is_empty());
+        let mut statements: Vec<String> = Vec::new();
+        for line in code {
+            match statements.last_mut() {
+                Some(last) if line.starts_with(' ') || !last.ends_with(';') => {
+                    last.push('\n');
+                    last.push_str(line);
+                }
+                _ => statements.push(line.to_owned()),
+            }
+        }
+        let without_end = |statement: String| statement.trim_end_matches(';').to_owned();
+        statements.into_iter().map(without_end).collect()
     }
 }
 
@@ -232,11 +251,17 @@ mod tests {
         let migration = Migration {
             version: 1,
             name: "test",
-            text: "-- a; b\nCREATE TABLE a (b TEXT);\n\n  -- c\nCREATE TABLE d\n(e TEXT);\n",
+            text: "-- a; b\nCREATE TABLE a (b TEXT);\n\n  -- c\nCREATE TABLE d\n(e TEXT);\n\
+                   CREATE TRIGGER f AFTER INSERT ON a\n    BEGIN\n    DELETE FROM d;\n    -- g\n    END;\nDROP TABLE h;",
         };
         assert_eq!(
             migration.statements(),
-            ["CREATE TABLE a (b TEXT)", "CREATE TABLE d\n(e TEXT)"]
+            [
+                "CREATE TABLE a (b TEXT)",
+                "CREATE TABLE d\n(e TEXT)",
+                "CREATE TRIGGER f AFTER INSERT ON a\n    BEGIN\n    DELETE FROM d;\n    END",
+                "DROP TABLE h",
+            ]
         );
     }
 }

@@ -161,7 +161,8 @@ impl<S: Sql> ExecutionStore<S> {
         let look = self
             .build("SELECT 1 FROM deliveries WHERE next_at <= ")
             .bind(micros(now))
-            .text(" LIMIT 1")
+            // The order leads PostgreSQL to the index, whatever it believes to be there.
+            .text(" ORDER BY next_at, execution_id, number LIMIT 1")
             .statement();
         if self.query_row(look).await?.is_none() {
             return Ok(Vec::new());

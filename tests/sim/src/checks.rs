@@ -79,6 +79,34 @@ pub fn forgotten(world: &World, id: &str) {
     }
 }
 
+/// I11: no more than allowed have a place, and the counters say what is.
+pub fn places(world: &World) {
+    let read = "SELECT count(*) FILTER (WHERE dispatched_at IS NOT NULL), count(*) FILTER (WHERE dispatched_at IS NULL), \
+         (SELECT coalesce(sum(value), 0) FROM counters WHERE name = 'places' AND label = 'dispatched'), \
+         (SELECT coalesce(sum(value), 0) FROM counters WHERE name = 'places' AND label = 'queued') \
+         FROM executions WHERE status <> 'FINISHED'";
+    let mut read = world
+        .sqlite
+        .connection()
+        .prepare_cached(read)
+        .expect("a schema");
+    let row = read.query_row([], |row| {
+        let there: (i64, i64) = (row.get(0)?, row.get(1)?);
+        let counted: (i64, i64) = (row.get(2)?, row.get(3)?);
+        Ok((there, counted))
+    });
+    let (there, counted) = row.expect("one row");
+    if there != counted {
+        world.broken(format!(
+            "I11: {there:?} are dispatched and queued, the counters say {counted:?}"
+        ));
+    }
+    let limit = world.max_running.get();
+    if there.0 > i64::from(limit) {
+        world.broken(format!("I11: {} are dispatched of {limit}", there.0));
+    }
+}
+
 /// When the next attempt at a webhook is due, in milliseconds; none when all are settled.
 pub fn delivery_due(world: &World) -> Option<i64> {
     let read = "SELECT min(next_at) FROM deliveries WHERE next_at IS NOT NULL";

@@ -100,6 +100,7 @@ impl Database {
             for what in news.broken {
                 world.broken(what);
             }
+            checks::places(world);
             for id in news.finished {
                 checks::remember(world, &id);
             }
@@ -204,7 +205,9 @@ pub fn emptied() -> Sqlite {
             .execute_batch("ROLLBACK")
             .expect("a transaction was left");
     }
-    let tables = "SELECT name FROM sqlite_schema WHERE type = 'table' AND name <> 'schema_migrations' ORDER BY name";
+    // The executions first: a trigger counts what goes with them.
+    let tables = "SELECT name FROM sqlite_schema WHERE type = 'table' AND name <> 'schema_migrations' \
+         ORDER BY name <> 'executions', name";
     let mut read = connection.prepare_cached(tables).expect("a schema");
     let names = read.query_map([], |row| row.get::<_, String>(0));
     for name in names.expect("the tables are read") {
@@ -230,7 +233,7 @@ fn migrated() -> Sqlite {
     sqlite
 }
 
-/// The database has no triggers: what changes a record names its table.
+/// Triggers change counters alone: what changes a record names its table.
 fn changes_records(statement: &Statement) -> bool {
     writes(statement) && statement.sql.contains("executions")
 }

@@ -109,6 +109,7 @@ impl Driver {
     fn begin(&mut self, faults: Faults) {
         let world = self.world.clone();
         world.skew.replace(vec![0; self.plan.hosts]);
+        world.max_running.set(self.plan.max_running);
         world.note(&format!(
             "{} hosts, {} at once, tick every {} ms, {faults:?}",
             self.plan.hosts, self.plan.max_running, self.plan.period_ms

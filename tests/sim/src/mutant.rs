@@ -13,6 +13,7 @@
 //! | I8: quiet means quiet | [`VersionDropped`](Mutant::VersionDropped) |
 //! | I9: only the lease's holder looks for work | [`LostLeaseIgnored`](Mutant::LostLeaseIgnored) |
 //! | I10: every webhook is told, as the record has it | [`WebhookUnsent`](Mutant::WebhookUnsent) |
+//! | I11: no more have a place than may | [`LimitIgnored`](Mutant::LimitIgnored) |
 //!
 //! A new one is a variant, an entry of [`Mutant::ALL`], the place where it alters something, and its row here.
 
@@ -54,11 +55,13 @@ pub enum Mutant {
     VersionDropped,
     /// Webhooks count as delivered and are not sent.
     WebhookUnsent,
+    /// What has a place is not counted.
+    LimitIgnored,
 }
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::NoCompareAndSet,
         Self::NoUidPrecondition,
         Self::OrphanedPods,
@@ -74,6 +77,7 @@ impl Mutant {
         Self::DatabaseIgnored,
         Self::VersionDropped,
         Self::WebhookUnsent,
+        Self::LimitIgnored,
     ];
 
     /// Makes the mistake where it is one of a statement.
@@ -94,6 +98,11 @@ impl Mutant {
             Self::NoDoubt => {
                 statement.sql = sql
                     .replace("creation_in_doubt = 1", "creation_in_doubt = 0")
+                    .into();
+            }
+            Self::LimitIgnored => {
+                statement.sql = sql
+                    .replace("label = 'dispatched'), 0)", "label = ''), 0)")
                     .into();
             }
             Self::ForgottenEarly if sql.contains("ttl_seconds * 1000000 <= ") => {

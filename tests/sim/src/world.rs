@@ -73,6 +73,8 @@ pub struct World {
     pub api_away: Cell<Outage>,
     /// When the database is back.
     pub store_away: Cell<Outage>,
+    /// How many executions may have a place at once.
+    pub max_running: Cell<u32>,
     /// By how many milliseconds each host's clock is wrong.
     pub skew: RefCell<Vec<i64>>,
     /// What really ran.
@@ -128,6 +130,7 @@ impl World {
             faults: RefCell::default(),
             api_away: Cell::default(),
             store_away: Cell::default(),
+            max_running: Cell::default(),
             skew: RefCell::default(),
             ledger,
             sqlite: crate::database::emptied(),

@@ -18,8 +18,12 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(2500);
 /// The first look of a tick covers so much of the time before it: the pause between two ticks, give or take.
 const COVERED_BEFORE_TICK: SignedDuration = SignedDuration::from_secs(3);
 
-/// So many that start are looked at, the longest waiting first: twice as many as run at once by default.
+/// So many of those that are to be asked about are, in one look: twice as many as run at once by default. The others are
+/// when their next time comes.
 const STARTING_LIMIT: u32 = 200;
+
+/// So often one is asked about: the last time comes after 45 hours, and a start may take a day.
+const TIMES: u32 = 16;
 
 impl<P: Platform> Tick<'_, P> {
     pub(super) async fn explain_what_waits(&self) {
@@ -29,11 +33,11 @@ impl<P: Platform> Tick<'_, P> {
             match self
                 .app
                 .store
-                .starting_since(now - ASK_AFTER, STARTING_LIMIT)
+                .starting_since(&spans(before, now), STARTING_LIMIT)
                 .await
             {
                 Ok(starting) => {
-                    for execution in starting.iter().filter(|e| is_due(e, before, now)) {
+                    for execution in &starting {
                         if self.is_over() {
                             return;
                         }
@@ -69,17 +73,12 @@ impl<P: Platform> Tick<'_, P> {
     }
 }
 
-/// Whether one of its times to be asked about lies between the two.
-fn is_due(execution: &Execution, before: Timestamp, now: Timestamp) -> bool {
-    execution.dispatched_at.is_some_and(|at| {
-        times_asked(now.duration_since(at)) > times_asked(before.duration_since(at))
-    })
-}
-
-/// How often it should have been asked about when the start has taken that long.
-fn times_asked(start: SignedDuration) -> u32 {
-    let seconds = u64::try_from(start.as_secs() / ASK_AFTER.as_secs()).unwrap_or(0);
-    u64::BITS - seconds.leading_zeros()
+/// When those were dispatched of whose times to be asked about one lies between the two. In as many spans as there are times, so
+/// that no others are read however many wait.
+fn spans(before: Timestamp, now: Timestamp) -> Vec<(Timestamp, Timestamp)> {
+    let times = (0..TIMES).map(|n| ASK_AFTER * (1 << n));
+    let spans = times.map(|time| (before - time, now - time));
+    spans.filter(|(after, until)| after < until).collect()
 }
 
 #[cfg(test)]
@@ -89,23 +88,29 @@ mod tests {
 
     #[test]
     fn the_times_double() {
-        for (seconds, expected) in [
-            (-3, 0),
-            (0, 0),
-            (4, 0),
-            (5, 1),
-            (9, 1),
-            (10, 2),
-            (19, 2),
-            (20, 3),
-            (40, 4),
-            (86_400, 15),
-        ] {
-            assert_eq!(
-                times_asked(SignedDuration::from_secs(seconds)),
-                expected,
-                "{seconds}"
-            );
-        }
+        let dispatched = Timestamp::from_second(1_700_000_000).expect("a time");
+        let at = |seconds: i64| dispatched + SignedDuration::from_secs(seconds);
+        // Whoever looks every second asks once at each of its times.
+        let is_asked = |second: &i64| {
+            let spans = spans(at(second - 1), at(*second));
+            let covering = spans
+                .iter()
+                .filter(|(after, until)| *after < dispatched && dispatched <= *until);
+            match covering.count() {
+                0 => false,
+                1 => true,
+                many => panic!("{many} spans have it, {second} s after its dispatch"),
+            }
+        };
+        let asked: Vec<i64> = (-3..86_400).filter(is_asked).collect();
+        let expected: Vec<i64> = (0..15).map(|n| 5 << n).collect();
+        assert_eq!(asked, expected);
+    }
+
+    #[test]
+    fn a_clock_that_goes_back_asks_about_none() {
+        let now = Timestamp::from_second(1_700_000_000).expect("a time");
+        assert_eq!(spans(now, now), []);
+        assert_eq!(spans(now, now - SignedDuration::from_secs(3)), []);
     }
 }

@@ -189,7 +189,8 @@ fn long_messages_are_cut_between_characters() {
 fn only_what_waits_for_its_container_is_asked_about() {
     let store = memory();
     let starting = |store: &Store, millis| {
-        let found = ready(store.starting_since(at(millis), 9)).expect("it reads");
+        let spans = [(at(-9), at(-5)), (at(-5), at(millis))];
+        let found = ready(store.starting_since(&spans, 9)).expect("it reads");
         found.into_iter().map(|e| e.id).collect::<Vec<_>>()
     };
     let execution = insert(&store, &queued(0), 9);
@@ -198,6 +199,10 @@ fn only_what_waits_for_its_container_is_asked_about() {
     let execution = step(&store, &execution, &Observation::JobExists { uid }, 1);
     assert_eq!(starting(&store, -1), [], "not long enough");
     assert_eq!(starting(&store, 0), [execution.id]);
+    let spans = [(at(-9), at(-1)), (at(0), at(9))];
+    let others = ready(store.starting_since(&spans, 9)).expect("it reads");
+    assert_eq!(others, [], "it is in none of them");
+    assert_eq!(ready(store.starting_since(&[], 9)).expect("it answers"), []);
     step(&store, &execution, &Observation::Started { at: at(5) }, 5);
     assert_eq!(starting(&store, 10), []);
 }

@@ -45,7 +45,8 @@ fn seed() -> u64 {
     seed
 }
 
-const RUNNING: &str =
+/// How many have a place.
+pub const RUNNING: &str =
     "SELECT count(*) FROM executions WHERE dispatched_at IS NOT NULL AND status <> 'FINISHED'";
 
 /// What is watched while all go on.
@@ -195,6 +196,12 @@ fn check(watch: &Watch) {
         number("SELECT count(*) FROM deliveries"),
         i64::from(finished)
     );
+    let places = "SELECT value FROM counters WHERE name = 'places' AND label = 'dispatched'";
+    assert_eq!(
+        number(places),
+        number(RUNNING),
+        "what is dispatched is counted"
+    );
     // Each dispatch is told of once, and numbers have no gaps.
     let dispatches = watch.claimed.lock().expect("nobody panicked").len();
     assert_eq!(
@@ -211,7 +218,7 @@ fn check(watch: &Watch) {
 }
 
 /// Runs that on eight connections, all beginning at once, and gives what each came to.
-fn at_once<T: Send>(place: &Place, run: impl Fn(&Store, u64) -> T + Sync) -> Vec<T> {
+pub fn at_once<T: Send>(place: &Place, run: impl Fn(&Store, u64) -> T + Sync) -> Vec<T> {
     let barrier = Barrier::new(usize::try_from(WORKERS).expect("small"));
     thread::scope(|scope| {
         let workers: Vec<_> = (0..WORKERS)

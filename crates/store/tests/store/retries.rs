@@ -162,7 +162,7 @@ fn a_later_attempt_that_does_not_start_is_asked_about_like_a_first_one() {
         2_001,
     );
     assert_eq!(second.status, Status::Running);
-    let starting = || ready(store.starting_since(at(9_000), 9)).expect("it reads");
+    let starting = || ready(store.starting_since(&[(at(0), at(9_000))], 9)).expect("it reads");
     assert_eq!(starting(), [second.clone()]);
     step(
         &store,

@@ -114,7 +114,7 @@ fn of_two_that_end_one_the_later_writes_nothing() {
         let written = ready(store.finish(Step::new(&end, &lines), &StoredLog::default()));
         assert_eq!(written.expect("it answers"), Written::Stale);
     });
-    for table in ["logs", "deliveries", "counters"] {
+    for table in ["logs", "deliveries", "counters WHERE name <> 'places'"] {
         let rows = format!("SELECT count(*) FROM {table}");
         assert_eq!(store.sql().number(&rows), 0, "{table}");
     }
