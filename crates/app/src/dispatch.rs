@@ -61,6 +61,8 @@ pub(crate) enum Created {
     Settled,
     /// The API server cannot take Jobs at the moment.
     Later,
+    /// The same, and it asks to be left alone for so long.
+    Patience(SignedDuration),
 }
 
 impl<P: Platform> App<P> {
@@ -102,6 +104,14 @@ impl<P: Platform> App<P> {
     /// Stores the uid; a Job that came after the end is deleted again.
     async fn created(&self, execution: &Execution, uid: String) -> Result<Created, Error> {
         let exists = Observation::JobExists { uid: uid.clone() };
+        // As a rule the record still is as it was claimed, and need not be read.
+        let now = self.runtime.now();
+        if let Some(next) = domain::transition(execution, &exists, now) {
+            let told = timeline::steps(execution, &exists, &next, now);
+            if self.store.update(Step::new(&next, &told)).await? == Written::Updated {
+                return Ok(Created::Settled);
+            }
+        }
         let attempt = execution.attempt;
         match self
             .apply(execution.id, about(execution), &exists, None)
@@ -190,8 +200,24 @@ impl<P: Platform> App<P> {
         }))
     }
 
-    /// What the API server's answer means: a verdict, patience, or nothing at all.
+    /// What the API server's answer means for the execution, and for whoever asks next.
     async fn not_created(
+        &self,
+        execution: &Execution,
+        error: &KubernetesError,
+    ) -> Result<Created, Error> {
+        let created = self.follow_refusal(execution, error).await?;
+        let asked = error.retry_after();
+        Ok(
+            match asked.and_then(|after| SignedDuration::try_from(after).ok()) {
+                Some(after) if created == Created::Later => Created::Patience(after),
+                _ => created,
+            },
+        )
+    }
+
+    /// A verdict, patience, or nothing at all.
+    async fn follow_refusal(
         &self,
         execution: &Execution,
         error: &KubernetesError,

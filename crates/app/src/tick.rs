@@ -23,6 +23,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::{App, Error, Platform, Runtime};
 use followers::{ToFollow, Wanted};
+use queue::Room;
 
 /// The lease's name in the store.
 const LEASE: &str = "tick";
@@ -99,6 +100,8 @@ struct Tick<'a, P: Platform> {
     done: RefCell<HashSet<String>>,
     /// Takes the logs that are to be followed.
     to_follow: ToFollow,
+    /// Told of each attempt that ends.
+    room: Room,
 }
 
 impl<P: Platform> App<P> {
@@ -164,6 +167,7 @@ impl<P: Platform> App<P> {
             last_failure: RefCell::default(),
             done: RefCell::default(),
             to_follow,
+            room: Room::default(),
         };
         let leading = async {
             let report = tick.run(wanted).await;
@@ -222,6 +226,12 @@ impl<P: Platform> Tick<'_, P> {
 
     fn is_over(&self) -> bool {
         self.lost.get() || self.app.now() >= self.ends_at
+    }
+
+    /// One execution is finished.
+    fn count_finished(&self) {
+        self.finished.set(self.finished.get() + 1);
+        self.room.free();
     }
 
     /// Sleeps that long, or until the tick's end.

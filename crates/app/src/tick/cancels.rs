@@ -30,7 +30,7 @@ impl<P: Platform> Tick<'_, P> {
             .flatten()
             .for_each_concurrent(STOPS_IN_FLIGHT, |execution| async move {
                 match self.app.work_on_cancel(execution.id, self.ends_at).await {
-                    Ok(true) => self.finished.set(self.finished.get() + 1),
+                    Ok(true) => self.count_finished(),
                     Ok(false) => {}
                     Err(error) => self.failed("an execution could not be ended", &error),
                 }

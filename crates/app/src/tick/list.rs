@@ -4,8 +4,8 @@ use std::collections::HashSet;
 
 use domain::{About, Execution, ExecutionId, Observation, Status};
 use futures::{StreamExt, stream};
-use jiff::SignedDuration;
-use kubernetes::{JobObservation, MANAGED_SELECTOR, Page, PodObservation};
+use jiff::{SignedDuration, Timestamp};
+use kubernetes::{JobObservation, MANAGED_SELECTOR};
 
 use super::{LISTED_AT, OBSERVATIONS_IN_FLIGHT, Tick};
 use crate::apply::{Applied, about};
@@ -21,34 +21,19 @@ const STORE_PAGE: u32 = 500;
 /// or the cluster by hand to see it.
 const SWEEP_AFTER: SignedDuration = SignedDuration::from_mins(10);
 
+/// By how much the clocks of hosts may differ: what another one dispatched before a list has no later time than this after its
+/// beginning.
+const CLOCKS_APART: SignedDuration = SignedDuration::from_secs(5);
+
 impl<P: Platform> Tick<'_, P> {
-    /// Brings the store up to what the cluster has; answers the resourceVersion to watch the pods from.
+    /// Brings the store up to what the cluster has; answers the resourceVersion to watch the pods from. Each page is worked on
+    /// before the next is asked for, so that of all there is only the Jobs' names are held at once.
     pub(super) async fn list_all(&self) -> Result<Option<String>, Error> {
-        // Before the list: an execution that is dispatched while the list is made may rightly be missing from it.
-        let expected = self.expected().await?;
-        let jobs = self.list_jobs().await?;
-        let (pods, version) = self.list_pods().await?;
-        stream::iter(pods)
-            .for_each_concurrent(OBSERVATIONS_IN_FLIGHT, |pod| self.see(pod, false))
-            .await;
-        let listed: HashSet<&str> = jobs.iter().map(|job| job.name.as_str()).collect();
-        stream::iter(&jobs)
-            .for_each_concurrent(OBSERVATIONS_IN_FLIGHT, |job| async {
-                if let Err(error) = self.see_job(job).await {
-                    self.failed("a listed Job could not be worked on", &error);
-                }
-            })
-            .await;
-        let missing = expected
-            .iter()
-            .filter(|execution| !listed.contains(execution.job_name().as_str()));
-        stream::iter(missing)
-            .for_each_concurrent(OBSERVATIONS_IN_FLIGHT, |execution| async {
-                if let Err(error) = self.look_for(execution).await {
-                    self.failed("a missing Job could not be looked for", &error);
-                }
-            })
-            .await;
+        let begun = self.app.now();
+        let listed = self.list_jobs().await?;
+        let version = self.list_pods().await?;
+        self.look_for_missing(begun, &listed).await?;
+        self.app.store.recount().await?;
         self.app
             .store
             .set_state(LISTED_AT, &self.app.now().to_string())
@@ -56,43 +41,79 @@ impl<P: Platform> Tick<'_, P> {
         Ok(Some(version))
     }
 
-    /// The executions whose Job is known to have existed.
-    async fn expected(&self) -> Result<Vec<Execution>, Error> {
-        let mut all = Vec::new();
-        let mut after = None;
+    /// Works on all Jobs; answers their names.
+    async fn list_jobs(&self) -> Result<HashSet<String>, Error> {
+        let client = &self.app.kubernetes;
+        let mut names = HashSet::new();
+        let mut token: Option<String> = None;
         loop {
-            let page = self
-                .app
-                .store
-                .unfinished_dispatched(after, STORE_PAGE)
+            let page = client
+                .list_jobs(MANAGED_SELECTOR, LIST_PAGE, token.as_deref())
                 .await?;
-            after = page.last().map(|execution| execution.id);
-            let full = page.len() == STORE_PAGE as usize;
-            all.extend(page);
-            if !full {
-                return Ok(all);
+            stream::iter(&page.items)
+                .for_each_concurrent(OBSERVATIONS_IN_FLIGHT, |job| async {
+                    if let Err(error) = self.see_job(job).await {
+                        self.failed("a listed Job could not be worked on", &error);
+                    }
+                })
+                .await;
+            names.extend(page.items.into_iter().map(|job| job.name));
+            token = page.continue_token;
+            if token.is_none() {
+                return Ok(names);
             }
         }
     }
 
-    async fn list_jobs(&self) -> Result<Vec<JobObservation>, Error> {
+    /// Works on all pods; answers the resourceVersion of their list. Every page carries that of the first, so that a watch from it
+    /// replays what came since.
+    async fn list_pods(&self) -> Result<String, Error> {
         let client = &self.app.kubernetes;
-        let page = async |token: Option<String>| {
-            client
-                .list_jobs(MANAGED_SELECTOR, LIST_PAGE, token.as_deref())
-                .await
-        };
-        Ok(every_page(page).await?.0)
+        let mut token: Option<String> = None;
+        loop {
+            let page = client
+                .list_pods(MANAGED_SELECTOR, LIST_PAGE, token.as_deref())
+                .await?;
+            stream::iter(page.items)
+                .for_each_concurrent(OBSERVATIONS_IN_FLIGHT, |pod| self.see(pod, false))
+                .await;
+            token = page.continue_token;
+            if token.is_none() {
+                return Ok(page.resource_version);
+            }
+        }
     }
 
-    async fn list_pods(&self) -> Result<(Vec<PodObservation>, String), Error> {
-        let client = &self.app.kubernetes;
-        let page = async |token: Option<String>| {
-            client
-                .list_pods(MANAGED_SELECTOR, LIST_PAGE, token.as_deref())
-                .await
+    /// Looks for the Jobs that are known to have existed and are not listed. One that was dispatched while the list was made may
+    /// rightly be missing from it: the next list is about that.
+    async fn look_for_missing(
+        &self,
+        begun: Timestamp,
+        listed: &HashSet<String>,
+    ) -> Result<(), Error> {
+        let is_missing = |execution: &Execution| {
+            execution
+                .dispatched_at
+                .is_some_and(|at| at < begun + CLOCKS_APART)
+                && !listed.contains(&execution.job_name())
         };
-        every_page(page).await
+        let mut after = None;
+        loop {
+            let store = &self.app.store;
+            let page = store.unfinished_dispatched(after, STORE_PAGE).await?;
+            after = page.last().map(|execution| execution.id);
+            let is_last = page.len() < STORE_PAGE as usize;
+            stream::iter(page.iter().filter(|execution| is_missing(execution)))
+                .for_each_concurrent(OBSERVATIONS_IN_FLIGHT, |execution| async {
+                    if let Err(error) = self.look_for(execution).await {
+                        self.failed("a missing Job could not be looked for", &error);
+                    }
+                })
+                .await;
+            if is_last {
+                return Ok(());
+            }
+        }
     }
 
     /// The Job of an attempt that is over is deleted. One that failed without any pod to tell of it is looked into.
@@ -184,27 +205,10 @@ impl<P: Platform> Tick<'_, P> {
         let gone = Observation::JobGone { message };
         match (self.app.apply(id, about, &gone, None).await?, about.job_uid) {
             // There is none to delete.
-            (Applied::Finished, None) => self.finished.set(self.finished.get() + 1),
-            (Applied::Retried, None) => {}
+            (Applied::Finished, None) => self.count_finished(),
+            (Applied::Retried, None) => self.room.free(),
             (applied, uid) => self.ended(applied, id, about.attempt, uid).await?,
         }
         Ok(())
-    }
-}
-
-/// The objects of all pages, and the resourceVersion of the list: every page carries that of the first, so that a watch from it
-/// replays what came since.
-async fn every_page<K>(
-    page: impl AsyncFn(Option<String>) -> Result<Page<K>, kubernetes::Error>,
-) -> Result<(Vec<K>, String), Error> {
-    let mut all = Vec::new();
-    let mut token = None;
-    loop {
-        let next = page(token).await?;
-        all.extend(next.items);
-        token = next.continue_token;
-        if token.is_none() {
-            return Ok((all, next.resource_version));
-        }
     }
 }

@@ -1,75 +1,223 @@
 //! Dispatching what waits, several requests in flight, up to the limit of running executions.
 
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use domain::{Execution, Submission};
 use futures::StreamExt;
-use futures::stream;
+use futures::stream::FuturesUnordered;
+use jiff::{SignedDuration, Timestamp};
 
 use super::Tick;
-use crate::dispatch::{Attempt, CREATIONS_IN_FLIGHT, Created};
+use crate::dispatch::{Attempt, Created};
 use crate::submit::CLAIM;
 use crate::{Error, Platform};
 
-/// How many queued executions are claimed in one statement. Few, so that a crash strands few until their claims end.
-const CLAIM_BATCH: u32 = 16;
+/// How many creations are in flight at most, each claimed: few, so that a crash strands few until their claims end.
+const MOST_IN_FLIGHT: usize = 16;
+
+/// The next are claimed when no more than that many are left in flight, so that one statement claims several, and the API server
+/// has something to do meanwhile.
+const CLAIMED_AT: usize = 8;
+
+/// How many are tried at the beginning of a tick: as good as all where the API server takes them, and no storm where it does not.
+const FIRST_WIDTH: usize = 4;
 
 /// How often the queue is looked at while it is empty or the limit is reached.
 const QUEUE_INTERVAL: Duration = Duration::from_millis(200);
 
-/// The pause after the API server took nothing, and the batch that tries it again.
+/// How long after an end the queue is looked at: by then there are more ends, and one statement claims for all of them.
+const ROOM_INTERVAL: Duration = Duration::from_millis(20);
+
+/// The pause after the API server took nothing, and the probe that tries it again.
 const BACK_OFF: Duration = Duration::from_secs(1);
 
-impl<P: Platform> Tick<'_, P> {
-    pub(super) async fn drain_queue(&self) {
-        let mut batch = CLAIM_BATCH;
-        while !self.is_over() {
-            match self.dispatch_some(batch).await {
-                Ok(Some(Created::Settled)) => batch = CLAIM_BATCH,
-                Ok(None) => self.pause(QUEUE_INTERVAL).await,
-                Ok(Some(Created::Later)) => {
-                    // One probe at a time until the API server takes Jobs again.
-                    batch = 1;
-                    self.pause(BACK_OFF).await;
-                }
-                Err(error) => {
-                    self.failed("the queue could not be read", &error);
-                    self.pause(BACK_OFF).await;
-                }
-            }
+/// While creations are in flight, whether the tick is over is asked this often at least.
+const LOOK_UP: Duration = Duration::from_secs(1);
+
+/// Tells whoever fills places that one is free.
+#[derive(Default)]
+pub(super) struct Room {
+    is_free: Cell<bool>,
+    waker: RefCell<Option<Waker>>,
+}
+
+impl Room {
+    /// An attempt has ended.
+    pub fn free(&self) {
+        self.is_free.set(true);
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
         }
     }
 
-    /// Creates up to that many Jobs; none when nothing waits or there is no room.
-    async fn dispatch_some(&self, batch: u32) -> Result<Option<Created>, Error> {
-        let app = self.app;
-        let now = app.now();
-        let again = app.store.claim_unconfirmed(now, now + CLAIM, batch).await?;
-        let first = app
-            .store
-            .claim_queued(now, now + CLAIM, app.config.max_running, batch)
-            .await?;
-        let again = again.iter().map(|claim| (claim, Attempt::Again));
-        let first = first
-            .iter()
-            .map(|claim| (claim, Attempt::from_queue(&claim.0)));
-        let claimed: Vec<_> = again.chain(first).collect();
-        if claimed.is_empty() {
-            return Ok(None);
+    fn poll_free(&self, context: &Context<'_>) -> Poll<()> {
+        if self.is_free.take() {
+            return Poll::Ready(());
         }
-        let later = stream::iter(&claimed)
-            .map(|((execution, submission), attempt)| {
-                app.create_job(execution, submission, *attempt)
-            })
-            .buffer_unordered(CREATIONS_IN_FLIGHT)
-            .filter(|created| std::future::ready(*created == Created::Later))
-            .count()
-            .await;
-        let settled = u32::try_from(claimed.len() - later).unwrap_or(u32::MAX);
-        self.dispatched.set(self.dispatched.get() + settled);
-        Ok(Some(if settled == 0 {
-            Created::Later
-        } else {
-            Created::Settled
-        }))
+        self.waker.replace(Some(context.waker().clone()));
+        Poll::Pending
     }
 }
+
+/// How many creations may be in flight, and when the next are claimed.
+struct Pace {
+    width: usize,
+    /// How many in a row the API server did not take.
+    refused: usize,
+    look_at: Timestamp,
+}
+
+impl Pace {
+    const fn new(now: Timestamp) -> Self {
+        Self {
+            width: FIRST_WIDTH,
+            refused: 0,
+            look_at: now,
+        }
+    }
+
+    /// How many to claim now.
+    fn claims(&self, in_flight: usize, now: Timestamp) -> usize {
+        if now < self.look_at || in_flight > self.claimed_at() {
+            return 0;
+        }
+        self.width - in_flight
+    }
+
+    fn claimed_at(&self) -> usize {
+        CLAIMED_AT.min(self.width - 1)
+    }
+
+    /// After that many were claimed of those asked for: where it was fewer, nobody waits or there is no room.
+    fn claimed(&mut self, count: usize, asked: usize, now: Timestamp) {
+        if count < asked {
+            self.look_at = now + QUEUE_INTERVAL;
+        }
+    }
+
+    fn freed(&mut self, now: Timestamp) {
+        self.look_at = self.look_at.min(now + ROOM_INTERVAL);
+    }
+
+    /// After a creation. One probe at a time from when the API server takes none until it takes one again.
+    fn created(&mut self, created: Created, now: Timestamp) {
+        let patience = match created {
+            Created::Settled => {
+                (self.refused, self.width) = (0, MOST_IN_FLIGHT);
+                return;
+            }
+            Created::Later => None,
+            Created::Patience(wait) => Some(wait),
+        };
+        self.refused += 1;
+        if patience.is_some() || self.refused >= self.width {
+            self.back_off(patience, now);
+        }
+    }
+
+    fn back_off(&mut self, patience: Option<SignedDuration>, now: Timestamp) {
+        let asked = patience.and_then(|wait| now.checked_add(wait).ok());
+        self.width = 1;
+        self.look_at = (now + BACK_OFF).max(self.look_at).max(asked.unwrap_or(now));
+    }
+}
+
+/// What a wait ended with.
+enum Woken {
+    Created(Created),
+    Room,
+    Time,
+}
+
+impl<P: Platform> Tick<'_, P> {
+    /// Claims and creates in a steady flow. What is in flight at the tick's end comes to its own end.
+    pub(super) async fn drain_queue(&self) {
+        let mut pace = Pace::new(self.app.now());
+        let mut in_flight = FuturesUnordered::new();
+        while !self.is_over() {
+            let now = self.app.now();
+            let asked = pace.claims(in_flight.len(), now);
+            if asked > 0 {
+                match self.claim(asked).await {
+                    Ok(claimed) => {
+                        pace.claimed(claimed.len(), asked, self.app.now());
+                        in_flight.extend(claimed.into_iter().map(|claim| self.create(claim)));
+                    }
+                    Err(error) => {
+                        self.failed("the queue could not be read", &error);
+                        pace.back_off(None, self.app.now());
+                    }
+                }
+            }
+            let is_full = in_flight.len() > pace.claimed_at();
+            let until_look = pace.look_at.duration_since(self.app.now());
+            let until_look = Duration::try_from(until_look).unwrap_or_default();
+            let mut pause = pin!(self.pause(if is_full { LOOK_UP } else { until_look }));
+            let woken = poll_fn(|context| {
+                if let Poll::Ready(Some(created)) = in_flight.poll_next_unpin(context) {
+                    return Poll::Ready(Woken::Created(created));
+                }
+                if self.room.poll_free(context).is_ready() {
+                    return Poll::Ready(Woken::Room);
+                }
+                pause.as_mut().poll(context).map(|()| Woken::Time)
+            });
+            match woken.await {
+                Woken::Created(created) => self.count(&mut pace, created),
+                // Not while the API server is to be left alone.
+                Woken::Room if pace.width > 1 => pace.freed(self.app.now()),
+                Woken::Room | Woken::Time => {}
+            }
+        }
+        while let Some(created) = in_flight.next().await {
+            self.count(&mut pace, created);
+        }
+    }
+
+    fn count(&self, pace: &mut Pace, created: Created) {
+        pace.created(created, self.app.now());
+        if created == Created::Settled {
+            self.dispatched.set(self.dispatched.get() + 1);
+        }
+    }
+
+    async fn create(&self, ((execution, submission), attempt): Claimed) -> Created {
+        let app = self.app;
+        app.create_job(&execution, &submission, attempt).await
+    }
+
+    /// Up to that many: first those whose creation somebody began, then those that wait, as far as there is room.
+    async fn claim(&self, most: usize) -> Result<Vec<Claimed>, Error> {
+        let app = self.app;
+        let now = app.now();
+        let limit = |taken: usize| u32::try_from(most.saturating_sub(taken)).unwrap_or(u32::MAX);
+        let begun = app.store.claim_unconfirmed(now, now + CLAIM, limit(0));
+        let again = |claim| (claim, Attempt::Again);
+        let mut claimed: Vec<Claimed> = begun.await?.into_iter().map(again).collect();
+        if claimed.len() < most {
+            let max_running = app.config.max_running;
+            let left = limit(claimed.len());
+            let waiting = app.store.claim_queued(now, now + CLAIM, max_running, left);
+            let first = |claim: (Execution, Submission)| {
+                let attempt = Attempt::from_queue(&claim.0);
+                (claim, attempt)
+            };
+            match waiting.await {
+                Ok(waiting) => claimed.extend(waiting.into_iter().map(first)),
+                // What is claimed already is created all the same.
+                Err(error) if !claimed.is_empty() => {
+                    self.failed("the queue could not be read", &error.into());
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(claimed)
+    }
+}
+
+/// An execution whose Job is this tick's to create.
+type Claimed = ((Execution, Submission), Attempt);

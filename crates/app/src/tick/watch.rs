@@ -198,7 +198,9 @@ impl<P: Platform> Tick<'_, P> {
             return Ok(());
         }
         if applied == Applied::Finished {
-            self.finished.set(self.finished.get() + 1);
+            self.count_finished();
+        } else {
+            self.room.free();
         }
         self.retire(id, attempt, job_uid).await
     }

@@ -61,6 +61,11 @@ impl Bench {
         bench
     }
 
+    /// Another limit for instances from now on.
+    pub fn set_max_running(&mut self, max_running: u32) {
+        self.max_running = max_running;
+    }
+
     /// A fresh instance, as each request and each tick gets one.
     pub fn app(&self) -> App<Host> {
         let config = Config::read(|name| {
