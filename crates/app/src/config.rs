@@ -16,6 +16,9 @@ const MAX_TICK_BUDGET_SECONDS: f64 = 300.0;
 /// More at once than one namespace of a usual cluster can hold.
 const MAX_MAX_RUNNING: u32 = 100_000;
 
+/// A longer queue is no queue any more, but a store of work: it would take days.
+const MAX_MAX_QUEUED: u32 = 10_000_000;
+
 /// Records kept for longer than ten years are kept for ever, which is another wish.
 pub const MAX_TTL_SECONDS: u32 = 10 * 365 * 24 * 3600;
 
@@ -40,6 +43,8 @@ pub struct Config {
     pub max_ephemeral_storage: Quantity,
     /// `max_running`: how many executions have a Job at once.
     pub max_running: u32,
+    /// `max_queued`: how many executions may wait for that at once; more are refused.
+    pub max_queued: u32,
     /// `ttl_seconds`: how long the record of a finished execution is kept when its submission does not say.
     pub ttl_seconds: u32,
     /// `tick_budget_seconds`: how long one tick works; just under the cron's period.
@@ -115,7 +120,8 @@ impl Config {
             max_cpu: quantity("max_cpu")?,
             max_memory: quantity("max_memory")?,
             max_ephemeral_storage: quantity("max_ephemeral_storage")?,
-            max_running: max_running(&required("max_running")?)?,
+            max_running: count("max_running", &required("max_running")?, MAX_MAX_RUNNING)?,
+            max_queued: count("max_queued", &required("max_queued")?, MAX_MAX_QUEUED)?,
             ttl_seconds: ttl_seconds(&required("ttl_seconds")?)?,
             tick_budget: tick_budget(&required("tick_budget_seconds")?)?,
             tick_token: secret("tick_token")?,
@@ -165,12 +171,12 @@ fn globs(list: &str) -> Vec<String> {
         .collect()
 }
 
-fn max_running(text: &str) -> Result<u32, ConfigError> {
+fn count(variable: &'static str, text: &str, most: u32) -> Result<u32, ConfigError> {
     match text.parse::<u32>() {
-        Ok(n) if (1..=MAX_MAX_RUNNING).contains(&n) => Ok(n),
+        Ok(n) if (1..=most).contains(&n) => Ok(n),
         _ => Err(problem(
-            "max_running",
-            &format!("is not a whole number from 1 to {MAX_MAX_RUNNING}"),
+            variable,
+            &format!("is not a whole number from 1 to {most}"),
         )),
     }
 }
@@ -211,7 +217,7 @@ mod tests {
                 "max_cpu" => "4",
                 "max_memory" => "8Gi",
                 "max_ephemeral_storage" => "16Gi",
-                "max_running" => "100",
+                "max_running" | "max_queued" => "100",
                 "ttl_seconds" => "0",
                 "tick_budget_seconds" => "9.6",
                 "allowed_images" => "docker.io/*, ghcr.io/*",
@@ -241,6 +247,8 @@ mod tests {
             ("max_cpu", "lots"),
             ("max_running", "0"),
             ("max_running", "-1"),
+            ("max_queued", "0"),
+            ("max_queued", "10000001"),
             ("ttl_seconds", "30d"),
             ("ttl_seconds", "315360001"),
             ("tick_budget_seconds", "NaN"),

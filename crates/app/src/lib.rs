@@ -84,9 +84,10 @@ impl<P: Platform> App<P> {
     /// Puts the use cases together. Opens nothing and sends nothing yet.
     pub fn new(config: Config, sql: P::Sql, transport: P::Transport, runtime: P::Runtime) -> Self {
         let kubernetes = Client::new(config.kubernetes(), transport);
+        let store = ExecutionStore::new(sql).with_max_queued(config.max_queued);
         Self {
             config,
-            store: ExecutionStore::new(sql),
+            store,
             kubernetes,
             runtime,
             database: OnceCell::new(),

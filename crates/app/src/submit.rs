@@ -34,6 +34,8 @@ pub enum Submitted {
     Replayed(Execution),
     /// Another request was accepted before, under the same idempotency key.
     Conflict(ExecutionId),
+    /// As many wait as may; nothing was accepted.
+    QueueFull,
 }
 
 /// What became of a batch.
@@ -45,6 +47,8 @@ pub enum SubmittedBatch {
     Replayed(Vec<Option<Execution>>),
     /// Another request was accepted before, under the same idempotency key.
     Conflict(ExecutionId),
+    /// With these more would wait than may; nothing was accepted.
+    QueueFull,
 }
 
 impl<P: Platform> App<P> {
@@ -81,6 +85,7 @@ impl<P: Platform> App<P> {
                 execution,
                 same_request: false,
             } => Submitted::Conflict(execution.id),
+            Inserted::QueueFull => Submitted::QueueFull,
         })
     }
 
@@ -117,6 +122,7 @@ impl<P: Platform> App<P> {
             }
             InsertedBatch::Replayed { executions } => SubmittedBatch::Replayed(executions),
             InsertedBatch::Conflict { id } => SubmittedBatch::Conflict(id),
+            InsertedBatch::QueueFull => SubmittedBatch::QueueFull,
         })
     }
 

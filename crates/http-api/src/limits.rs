@@ -132,3 +132,7 @@ pub const MAX_TICK_SECONDS: u32 = 300;
 /// How long a stream of events is silent at most: proxies cut what is silent for a minute or half of one, and a write is
 /// what shows that the reader has gone.
 pub const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(15);
+
+/// When to come again while the queue is full, in seconds: by then some of it is done, and those who wait do not ask so often that
+/// they keep others from being answered.
+pub const QUEUE_FULL_RETRY_SECONDS: &str = "5";

@@ -44,6 +44,8 @@ pub enum Kind {
     Validation,
     /// The API server would not take the Job.
     ClusterRefuses,
+    /// As many executions wait as may.
+    QueueFull,
     /// A fault of Executor.
     Internal,
     /// A feature of the contract that this version does not have.
@@ -54,7 +56,7 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::InvalidJson,
         Self::IncompleteBody,
         Self::InvalidQuery,
@@ -72,6 +74,7 @@ impl Kind {
         Self::UnsupportedMediaType,
         Self::Validation,
         Self::ClusterRefuses,
+        Self::QueueFull,
         Self::Internal,
         Self::NotImplemented,
         Self::Unavailable,
@@ -98,6 +101,7 @@ impl Kind {
             Self::UnsupportedMediaType => ("unsupported-media-type", "The body must be JSON in UTF-8", StatusCode::UNSUPPORTED_MEDIA_TYPE),
             Self::Validation => ("validation", "The request is not valid", StatusCode::UNPROCESSABLE_ENTITY),
             Self::ClusterRefuses => ("cluster-refuses", "The cluster would refuse it", StatusCode::UNPROCESSABLE_ENTITY),
+            Self::QueueFull => ("queue-full", "The queue is full", StatusCode::TOO_MANY_REQUESTS),
             Self::Internal => ("internal", "Internal error", StatusCode::INTERNAL_SERVER_ERROR),
             Self::NotImplemented => ("not-implemented", "Not supported yet", StatusCode::NOT_IMPLEMENTED),
             Self::Unavailable => ("unavailable", "Temporarily unavailable", StatusCode::SERVICE_UNAVAILABLE),

@@ -31,6 +31,8 @@ pub enum InsertedBatch {
         /// An execution with that key.
         id: ExecutionId,
     },
+    /// With it more would be queued than may be; nothing was changed.
+    QueueFull,
 }
 
 /// An idempotency key, and the digest of the whole batch that it stands for.
@@ -115,6 +117,10 @@ impl<S: Sql> ExecutionStore<S> {
             {
                 return Ok(existing);
             }
+            let more = u32::try_from(batch.len()).unwrap_or(u32::MAX);
+            if refused.is_none() && self.is_queue_full(more).await? {
+                return Ok(InsertedBatch::QueueFull);
+            }
             if let Some(error) = refused {
                 return Err(error.into());
             }
@@ -168,7 +174,7 @@ impl<S: Sql> ExecutionStore<S> {
             .collect())
     }
 
-    /// The rows of a batch, if nothing is stored under its key.
+    /// The rows of a batch, if nothing is stored under its key and the queue takes all of them.
     fn insert_queued(
         &self,
         new: &[(&Execution, &Submission)],
@@ -187,9 +193,11 @@ impl<S: Sql> ExecutionStore<S> {
             Some(key) => insert
                 .text("NOT EXISTS (SELECT 1 FROM executions WHERE ")
                 .of_batch(key)
-                .text(")"),
-            None => insert.text("true"),
+                .text(") AND "),
+            None => insert,
         };
+        let more = u32::try_from(new.len()).unwrap_or(u32::MAX);
+        let insert = insert.queue_takes(more, self.max_queued);
         insert.text(" RETURNING generation")
     }
 

@@ -31,6 +31,8 @@ pub enum Inserted {
         /// Whether it was asked for by the same request, going by the digest.
         same_request: bool,
     },
+    /// As many are queued as may be; nothing was changed.
+    QueueFull,
 }
 
 impl<S: Sql> ExecutionStore<S> {
@@ -66,9 +68,10 @@ impl<S: Sql> ExecutionStore<S> {
             }
             None => {
                 once.extend(changing_columns(&queued));
-                self.insert_rows("executions", vec![once]).text("true")
+                self.insert_rows("executions", vec![once])
             }
         };
+        let first = first.queue_takes(1, self.max_queued);
         let first = first.text(
             " ON CONFLICT (idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING \
              RETURNING generation",
@@ -89,11 +92,14 @@ impl<S: Sql> ExecutionStore<S> {
             if let Some(existing) = self.with_key(idempotency_key, &submission.digest).await? {
                 return Ok(existing);
             }
+            if self.is_queue_full(1).await? {
+                return Ok(Inserted::QueueFull);
+            }
         }
         Err(SqlError::Busy("the execution with the idempotency key comes and goes".into()).into())
     }
 
-    /// Writes each column as the one or the other, as there is room or not. The room is found by the
+    /// Writes each column as the one or the other, as there is room or not, up to the condition on which it is done. The room is found by the
     /// statement that writes, so two inserts never take the same place.
     fn insert_with_room(
         &self,
@@ -131,8 +137,7 @@ impl<S: Sql> ExecutionStore<S> {
                         .text(" END")
                 }
             })
-            // Without a WHERE, SQLite would read the ON as one of a join.
-            .text(" FROM room WHERE true")
+            .text(" FROM room WHERE ")
     }
 
     /// What belongs to new executions, apart from their rows: scripts, labels, webhooks, and that they are accepted.

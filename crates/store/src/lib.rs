@@ -84,12 +84,21 @@ impl StoreError {
 /// Executions and what belongs to them, in a database.
 pub struct ExecutionStore<S: Sql> {
     sql: S,
+    /// The most that may wait; none refuses nobody.
+    max_queued: Option<u32>,
 }
 
 impl<S: Sql> ExecutionStore<S> {
     /// A store over that connection. Call [`migrate`](Self::migrate) before anything else.
     pub const fn new(sql: S) -> Self {
-        Self { sql }
+        let max_queued = None;
+        Self { sql, max_queued }
+    }
+
+    /// The same with a queue that takes so many and no more. On PostgreSQL those who come at once may be a few more.
+    pub fn with_max_queued(self, most: u32) -> Self {
+        let max_queued = Some(most);
+        Self { max_queued, ..self }
     }
 
     /// The connection.

@@ -36,6 +36,14 @@ const COUNT_QUEUED: &str =
 const ARRIVALS: &str = "(SELECT last_value FROM queue_arrivals)";
 
 impl<S: Sql> ExecutionStore<S> {
+    /// Whether so many more would be too many for the queue.
+    pub(crate) async fn is_queue_full(&self, more: u32) -> Result<bool, StoreError> {
+        let look = self
+            .build("SELECT 1 WHERE ")
+            .queue_takes(more, self.max_queued);
+        Ok(self.query_row(look.statement()).await?.is_none())
+    }
+
     /// Lets those be taken that were postponed until now. What waits longer costs nothing, however much it is.
     pub(crate) async fn wake_postponed(&self, now: Timestamp) -> Result<(), StoreError> {
         // As a rule there is none. A read sees that without waiting for the write lock.
@@ -113,6 +121,14 @@ impl Builder {
             .text(COUNT_QUEUED)
             .postgres(&format!(" + {ARRIVALS}"))
             .text(")")
+    }
+
+    /// Whether so many more make it no more than that in the queue; always where there is no such limit.
+    pub(crate) fn queue_takes(self, more: u32, most: Option<u32>) -> Self {
+        match most {
+            Some(most) => self.queued().text(" + ").bind(more).text(" <= ").bind(most),
+            None => self.text("true"),
+        }
     }
 
     /// Postponed until that time at most. Who was postponed has been due before, so the index leads to it.

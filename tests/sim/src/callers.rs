@@ -33,6 +33,10 @@ impl Driver {
                     world.broken(format!("I6: {id} is said to be another request"));
                     return;
                 }
+                Ok(Submitted::QueueFull) => {
+                    world.broken("I11: a short queue is said to be full".to_owned());
+                    return;
+                }
                 Err(error) => {
                     world.note(&format!("{name} answers 503: {}", error.chain()));
                     return;
@@ -81,6 +85,10 @@ impl Driver {
                 }
                 Ok(SubmittedBatch::Conflict(id)) => {
                     world.broken(format!("I6: {id} is said to be another request"));
+                    return;
+                }
+                Ok(SubmittedBatch::QueueFull) => {
+                    world.broken("I11: a short queue is said to be full".to_owned());
                     return;
                 }
                 Err(error) => {

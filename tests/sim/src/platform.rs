@@ -70,6 +70,7 @@ pub fn app(world: &Rc<World>, instance: &Rc<Instance>, max_running: u32) -> App<
             "max_cpu" => "4".to_owned(),
             "max_memory" | "max_ephemeral_storage" => "8Gi".to_owned(),
             "ttl_seconds" => "0".to_owned(),
+            "max_queued" => "1000".to_owned(),
             "max_running" => max_running.to_string(),
             _ => "9.6".to_owned(),
         };

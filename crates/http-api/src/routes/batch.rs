@@ -7,7 +7,7 @@ use http::StatusCode;
 use http::header::HeaderValue;
 use http::request::Parts;
 
-use super::executions::{bare, key_is_taken, rules};
+use super::executions::{bare, key_is_taken, queue_is_full, rules};
 use crate::answer::{Afterwards, Answer, Reply};
 use crate::body::{self, BodyReader};
 use crate::headers::{self, IDEMPOTENT_REPLAYED};
@@ -56,6 +56,7 @@ pub async fn create<P: Platform>(
                 .header(IDEMPOTENT_REPLAYED, HeaderValue::from_static("true")))
         }
         SubmittedBatch::Conflict(first) => Err(key_is_taken(first).into()),
+        SubmittedBatch::QueueFull => Err(queue_is_full(app).into()),
     }
 }
 

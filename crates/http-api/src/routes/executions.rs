@@ -6,7 +6,7 @@ use app::{App, Filter, Platform, Submitted, Trial, View};
 use domain::{Execution, ExecutionId, Fault, Outcome, Reason, Resources, Status, Submission};
 use futures::future::{self, Either};
 use http::StatusCode;
-use http::header::{HeaderValue, LINK, LOCATION};
+use http::header::{HeaderValue, LINK, LOCATION, RETRY_AFTER};
 use http::request::Parts;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::json;
@@ -15,7 +15,9 @@ use super::wait::Wait;
 use crate::answer::{Afterwards, Answer, Reply};
 use crate::body::{self, BodyReader};
 use crate::headers::{self, IDEMPOTENT_REPLAYED};
-use crate::limits::{DEFAULT_PAGE_ITEMS, MAX_BODY_BYTES, MAX_LABELS, MAX_PAGE_ITEMS};
+use crate::limits::{
+    DEFAULT_PAGE_ITEMS, MAX_BODY_BYTES, MAX_LABELS, MAX_PAGE_ITEMS, QUEUE_FULL_RETRY_SECONDS,
+};
 use crate::problem::{Kind, Problem, shortened};
 use crate::query::Query;
 use crate::submission::{Rules, parse_submission};
@@ -55,6 +57,7 @@ pub async fn create<P: Platform>(
                 .header(IDEMPOTENT_REPLAYED, HeaderValue::from_static("true"))
         }
         Submitted::Conflict(first) => return Err(key_is_taken(first).into()),
+        Submitted::QueueFull => return Err(queue_is_full(app).into()),
     };
     Ok(Wait::applied(wait, reply))
 }
@@ -63,6 +66,16 @@ pub async fn create<P: Platform>(
 pub(super) fn key_is_taken(first: ExecutionId) -> Problem {
     let detail = format!("This Idempotency-Key was used with another body, by execution {first}.");
     Problem::new(Kind::IdempotencyConflict, detail).member("executionId", json!(first.to_string()))
+}
+
+/// As many wait as may, or would with those of the request.
+pub(super) fn queue_is_full<P: Platform>(app: &App<P>) -> Problem {
+    let most = app.config().max_queued;
+    let detail = format!(
+        "No more than {most} executions may wait at once. Nothing of this request was kept; send it again later."
+    );
+    let after = HeaderValue::from_static(QUEUE_FULL_RETRY_SECONDS);
+    Problem::new(Kind::QueueFull, detail).header(RETRY_AFTER, after)
 }
 
 /// Shows what it would be. Nothing is kept, so there is nothing to wait for and no key to remember.

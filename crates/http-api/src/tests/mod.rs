@@ -17,6 +17,7 @@ mod logs;
 mod metrics;
 mod openapi;
 mod policies;
+mod queue_full;
 mod refused;
 mod retries;
 mod service;

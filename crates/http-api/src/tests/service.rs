@@ -219,6 +219,7 @@ impl Service {
                 "max_memory" => "8Gi",
                 "max_ephemeral_storage" => "16Gi",
                 "max_running" => "2",
+                "max_queued" => "1000",
                 "ttl_seconds" => "3600",
                 "tick_budget_seconds" => "0.2",
                 _ => "",

@@ -3,7 +3,7 @@
 use domain::transition::{Observation, waiting};
 use domain::{Execution, Retry, WaitingKind, next_attempt, transition};
 use store::testing::ready;
-use store::{InsertedBatch, Sql, Statement, StoredLog, Written};
+use store::{Inserted, InsertedBatch, Sql, Statement, StoredLog, Written};
 
 use crate::races::{RUNNING, at_once};
 use crate::support::*;
@@ -183,4 +183,39 @@ fn what_is_counted_anew_while_it_changes_is_right() {
     assert_eq!(counter("dispatched"), store.sql().number(RUNNING));
     ready(store.recount()).expect("it counts");
     assert_eq!(counter("dispatched"), store.sql().number(RUNNING));
+}
+
+#[test]
+fn a_full_queue_takes_no_more_until_somebody_leaves_it() {
+    let store = Store::new(memory().sql().clone()).with_max_queued(2);
+    let insert = |n: i64, key: &str| {
+        let execution = queued(n);
+        let asked = submission(&execution);
+        ready(store.insert(&execution, &asked, Some(key), 0, at(9))).expect("it answers")
+    };
+    let batch = |from: i64, count: i64| {
+        let executions = (from..from + count).map(queued);
+        let batch: Vec<_> = executions.map(|e| (e.clone(), submission(&e))).collect();
+        ready(store.insert_batch(&batch, None, 0, 9, at(9))).expect("it answers")
+    };
+    for (n, key) in [(0, "a"), (1, "b")] {
+        assert!(matches!(insert(n, key), Inserted::New { .. }));
+    }
+    assert_eq!(insert(2, "c"), Inserted::QueueFull);
+    assert_eq!(batch(3, 1), InsertedBatch::QueueFull);
+    // What was accepted before is answered as ever.
+    assert!(matches!(
+        insert(0, "a"),
+        Inserted::Existing {
+            same_request: true,
+            ..
+        }
+    ));
+    check(&store, 0, 2);
+    let claimed = ready(store.claim_queued(at(10), at(90), 1, 9)).expect("it claims");
+    assert_eq!(claimed.len(), 1);
+    assert_eq!(batch(3, 2), InsertedBatch::QueueFull, "all or none");
+    check(&store, 1, 1);
+    assert!(matches!(batch(3, 1), InsertedBatch::New { .. }));
+    check(&store, 1, 2);
 }

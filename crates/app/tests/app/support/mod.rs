@@ -81,6 +81,7 @@ impl Bench {
                 "max_memory" | "max_ephemeral_storage" => "8Gi".to_owned(),
                 "max_running" => self.max_running.to_string(),
                 "ttl_seconds" => "3600".to_owned(),
+                "max_queued" => "1000".to_owned(),
                 _ => "9.6".to_owned(),
             };
             Some(text)
