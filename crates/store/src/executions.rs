@@ -10,7 +10,7 @@ use crate::sql::{Builder, Sql, SqlError};
 use crate::{ExecutionStore, Step, StoreError};
 
 /// A place in the queue beyond this is not counted: the count reads as many index entries.
-pub const MAX_QUEUE_POSITION: u32 = 10_000;
+pub const MAX_QUEUE_POSITION: u32 = 1_000;
 
 /// How often a write is tried again whose line of the timeline another writer's took the place of. Each time one more line is
 /// there, and what the cluster says of a start is told by few.

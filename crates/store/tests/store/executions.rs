@@ -7,7 +7,7 @@ use std::thread;
 use domain::transition::Observation;
 use domain::{Execution, Status, Submission, Waiting, WaitingKind, transition};
 use store::testing::ready;
-use store::{Dialect, Inserted, Sql, SqlError, StoreError, StoredLog, Written};
+use store::{Dialect, Inserted, MAX_QUEUE_POSITION, Sql, SqlError, StoreError, StoredLog, Written};
 
 use crate::support::*;
 
@@ -129,6 +129,26 @@ fn the_place_in_the_queue_is_counted_from_one() {
         ready(store.queue_position(&running)).expect("it counts"),
         None
     );
+}
+
+#[test]
+fn a_place_far_back_in_the_queue_is_not_counted() {
+    let store = memory();
+    let last = i64::from(MAX_QUEUE_POSITION);
+    let batch: Vec<_> = (0..=last)
+        .map(queued)
+        .map(|execution| {
+            let submission = submission(&execution);
+            (execution, submission)
+        })
+        .collect();
+    ready(store.insert_batch(&batch, None, 0, 0, at(9))).expect("it inserts");
+    let [.., one_before, (beyond, _)] = &batch[..] else {
+        panic!("there are more than two")
+    };
+    let position = |execution| ready(store.queue_position(execution)).expect("it counts");
+    assert_eq!(position(&one_before.0), Some(u64::from(MAX_QUEUE_POSITION)));
+    assert_eq!(position(beyond), None);
 }
 
 #[test]
