@@ -13,7 +13,7 @@ pub use keeper::Keeper;
 use std::cell::{Cell, RefCell};
 
 use spin_sdk::pg4::{Connection, DbValue, ParameterValue, PgError};
-use store::{Dialect, Rows, Sql, SqlError, Statement, Value};
+use store::{Dialect, Rows, Sql, SqlError, Statement, Value, run_in_turn};
 
 use crate::address::Address;
 use error::sql_error;
@@ -97,7 +97,7 @@ impl Sql for SpinPostgres {
     async fn transaction(&self, statements: Vec<Statement>) -> Result<Option<Vec<Rows>>, SqlError> {
         self.with(|connection| {
             execute(connection, self.dialect().begin())?;
-            let result = match run_all(connection, statements) {
+            let result = match run_in_turn(statements, |s| run(connection, s)) {
                 // When its answer is lost, nobody knows what became of it, and the error says so.
                 Ok(Some(rows)) => execute(connection, "COMMIT").map(|()| Some(rows)),
                 other => other,
@@ -144,22 +144,6 @@ fn run(connection: &Connection, statement: Statement) -> Result<Rows, SqlError> 
         columns: columns.collect(),
         rows,
     })
-}
-
-fn run_all(
-    connection: &Connection,
-    statements: Vec<Statement>,
-) -> Result<Option<Vec<Rows>>, SqlError> {
-    let mut all = Vec::with_capacity(statements.len());
-    for statement in statements {
-        let must_change = statement.must_change;
-        let rows = run(connection, statement)?;
-        if must_change && rows.rows.is_empty() {
-            return Ok(None);
-        }
-        all.push(rows);
-    }
-    Ok(Some(all))
 }
 
 fn parameter(value: Value) -> ParameterValue {

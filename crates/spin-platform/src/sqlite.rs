@@ -1,7 +1,7 @@
 //! SQL on Spin's SQLite.
 
 use spin_sdk::sqlite3::{Connection, Error as SpinError, Value as SpinValue};
-use store::{Dialect, Rows, Sql, SqlError, Statement, Value};
+use store::{Dialect, Rows, Sql, SqlError, Statement, Value, run_in_turn};
 
 /// One connection to the default database. Statements on it run one at a time, since the host's calls block;
 /// a transaction has no await inside, so that other tasks of the instance cannot get in between.
@@ -37,19 +37,6 @@ impl SpinSqlite {
         let params: Vec<SpinValue> = statement.params.into_iter().map(parameter).collect();
         self.execute(&statement.sql, &params)
     }
-
-    fn run_all(&self, statements: Vec<Statement>) -> Result<Option<Vec<Rows>>, SqlError> {
-        let mut all = Vec::with_capacity(statements.len());
-        for statement in statements {
-            let must_change = statement.must_change;
-            let rows = self.run(statement)?;
-            if must_change && rows.rows.is_empty() {
-                return Ok(None);
-            }
-            all.push(rows);
-        }
-        Ok(Some(all))
-    }
 }
 
 impl Sql for SpinSqlite {
@@ -64,7 +51,7 @@ impl Sql for SpinSqlite {
     async fn transaction(&self, statements: Vec<Statement>) -> Result<Option<Vec<Rows>>, SqlError> {
         // IMMEDIATE takes the write lock first: a later upgrade of a read lock would fail at once instead of waiting.
         self.execute(self.dialect().begin(), &[])?;
-        match self.run_all(statements) {
+        match run_in_turn(statements, |s| self.run(s)) {
             Ok(Some(rows)) => match self.execute("COMMIT", &[]) {
                 Ok(_) => Ok(Some(rows)),
                 Err(error) => self.roll_back().and(Err(error)),

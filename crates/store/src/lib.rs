@@ -40,7 +40,7 @@ pub use forget::MAX_FORGOTTEN;
 pub use insert::Inserted;
 pub use lease::{Lease, LeaseRow};
 pub use list::{Cursor, Filter, Page};
-pub use sql::{Dialect, POSTGRES_OPTIONS, Rows, Sql, SqlError, Statement, Value};
+pub use sql::{Dialect, POSTGRES_OPTIONS, Rows, Sql, SqlError, Statement, Value, run_in_turn};
 pub use webhooks::{
     Attempt, Claim, Delivery, DeliveryState, MAX_DELIVERIES, MAX_DELIVERY_CLAIMS, Redelivered,
     Settled,

@@ -1,6 +1,6 @@
 //! The small trait that a database is reached through, and the values that pass it.
 
-use std::borrow::Cow;
+use std::borrow::{Borrow, Cow};
 
 /// A database's value.
 #[derive(Clone, Debug, PartialEq)]
@@ -227,6 +227,27 @@ pub trait Sql {
     /// [must change](Statement::must_change) something gave back no row. On an error everything is
     /// rolled back too, before the error is returned: also when it came from the `COMMIT`.
     async fn transaction(&self, statements: Vec<Statement>) -> Result<Option<Vec<Rows>>, SqlError>;
+}
+
+/// What an implementation of [`Sql::transaction`] does between its `BEGIN` and its end: runs one statement after the other and
+/// gives the rows of each; none as soon as one that [must change](Statement::must_change) something gave back no row.
+///
+/// # Errors
+/// The first error of `run`; nothing is run after it.
+pub fn run_in_turn<S: Borrow<Statement>>(
+    statements: impl IntoIterator<Item = S>,
+    mut run: impl FnMut(S) -> Result<Rows, SqlError>,
+) -> Result<Option<Vec<Rows>>, SqlError> {
+    let mut answers = Vec::new();
+    for statement in statements {
+        let must_change = statement.borrow().must_change;
+        let rows = run(statement)?;
+        if must_change && rows.rows.is_empty() {
+            return Ok(None);
+        }
+        answers.push(rows);
+    }
+    Ok(Some(answers))
 }
 
 impl<S: Sql> Sql for &S {

@@ -22,7 +22,7 @@ pub use libsql::Libsql;
 #[cfg(feature = "testing-postgres")]
 pub use postgres::Postgres;
 
-use crate::sql::{Dialect, Rows, Sql, SqlError, Statement, Value};
+use crate::sql::{Dialect, Rows, Sql, SqlError, Statement, Value, run_in_turn};
 
 /// Spin's, which is the default of rusqlite.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -89,18 +89,6 @@ impl Sqlite {
         run().map_err(sql_error)
     }
 
-    fn run_all(&self, statements: &[Statement]) -> Result<Option<Vec<Rows>>, SqlError> {
-        let mut answers = Vec::with_capacity(statements.len());
-        for statement in statements {
-            let rows = self.run(statement)?;
-            if statement.must_change && rows.rows.is_empty() {
-                return Ok(None);
-            }
-            answers.push(rows);
-        }
-        Ok(Some(answers))
-    }
-
     fn control(&self, sql: &str) -> Result<(), SqlError> {
         self.connection.execute_batch(sql).map_err(sql_error)
     }
@@ -117,7 +105,7 @@ impl Sql for Sqlite {
 
     async fn transaction(&self, statements: Vec<Statement>) -> Result<Option<Vec<Rows>>, SqlError> {
         self.control(self.dialect().begin())?;
-        let result = match self.run_all(&statements) {
+        let result = match run_in_turn(&statements, |s| self.run(s)) {
             Ok(Some(answers)) => self.control("COMMIT").map(|()| Some(answers)),
             other => other,
         };

@@ -11,7 +11,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use serde_json::{Value as Json, json};
 
-use crate::sql::{Dialect, Rows, Sql, SqlError, Statement, Value};
+use crate::sql::{Dialect, Rows, Sql, SqlError, Statement, Value, run_in_turn};
 
 /// Longer than the server lets a statement wait for the write lock.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
@@ -122,18 +122,6 @@ impl Libsql {
         };
         self.run(&statement, close).map(|_| ())
     }
-
-    fn run_all(&self, statements: &[Statement]) -> Result<Option<Vec<Rows>>, SqlError> {
-        let mut answers = Vec::with_capacity(statements.len());
-        for statement in statements {
-            let rows = self.run(statement, false)?;
-            if statement.must_change && rows.rows.is_empty() {
-                return Ok(None);
-            }
-            answers.push(rows);
-        }
-        Ok(Some(answers))
-    }
 }
 
 impl Sql for Libsql {
@@ -147,7 +135,7 @@ impl Sql for Libsql {
 
     async fn transaction(&self, statements: Vec<Statement>) -> Result<Option<Vec<Rows>>, SqlError> {
         self.control(self.dialect().begin(), false)?;
-        let result = match self.run_all(&statements) {
+        let result = match run_in_turn(&statements, |s| self.run(s, false)) {
             Ok(Some(answers)) => self.control("COMMIT", true).map(|()| Some(answers)),
             other => other,
         };

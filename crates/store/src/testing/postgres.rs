@@ -9,7 +9,7 @@ use std::rc::Rc;
 use postgres::types::{FromSql, IsNull, ToSql, Type, private::BytesMut, to_sql_checked};
 use postgres::{Client, Config, NoTls, Row};
 
-use crate::sql::{Dialect, POSTGRES_OPTIONS, Rows, Sql, SqlError, Statement, Value};
+use crate::sql::{Dialect, POSTGRES_OPTIONS, Rows, Sql, SqlError, Statement, Value, run_in_turn};
 
 /// A connection to a schema of a PostgreSQL server. Clones share the connection.
 #[derive(Clone)]
@@ -53,18 +53,6 @@ impl Postgres {
         let rows = rows.map_err(sql_error)?;
         Ok(Rows { columns, rows })
     }
-
-    fn run_all(&self, statements: &[Statement]) -> Result<Option<Vec<Rows>>, SqlError> {
-        let mut answers = Vec::with_capacity(statements.len());
-        for statement in statements {
-            let rows = self.run(statement)?;
-            if statement.must_change && rows.rows.is_empty() {
-                return Ok(None);
-            }
-            answers.push(rows);
-        }
-        Ok(Some(answers))
-    }
 }
 
 impl Sql for Postgres {
@@ -78,7 +66,7 @@ impl Sql for Postgres {
 
     async fn transaction(&self, statements: Vec<Statement>) -> Result<Option<Vec<Rows>>, SqlError> {
         self.execute_batch(self.dialect().begin())?;
-        let result = match self.run_all(&statements) {
+        let result = match run_in_turn(&statements, |s| self.run(s)) {
             Ok(Some(answers)) => self.execute_batch("COMMIT").map(|()| Some(answers)),
             other => other,
         };
