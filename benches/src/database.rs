@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use clap::ValueEnum;
 use postgres::{Client, NoTls};
 use store::sql::Sql;
 use store::testing::{Postgres, Sqlite, ready};
@@ -25,7 +26,7 @@ const SCHEMA: &str = "public";
 const ID_PREFIX: &str = "01800000-0000-7000-8000-";
 
 /// Which database Executor is on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Kind {
     /// A file in the state folder.
     Sqlite,
@@ -34,12 +35,11 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// Those that can be measured here: PostgreSQL where there is a server, and the manifest lets Executor use one.
+    /// Those that can be measured here: PostgreSQL where there is a server.
     pub fn all() -> Vec<Self> {
-        let manifest = std::fs::read_to_string(e2e::top().join("spin.toml")).unwrap_or_default();
         match postgres_url() {
-            Some(_) if manifest.contains("\ndatabase_url = ") => vec![Self::Sqlite, Self::Postgres],
-            _ => vec![Self::Sqlite],
+            Some(_) => vec![Self::Sqlite, Self::Postgres],
+            None => vec![Self::Sqlite],
         }
     }
 

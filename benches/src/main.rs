@@ -45,6 +45,9 @@ struct Arguments {
     /// How much.
     #[arg(long, value_enum, default_value = "full")]
     size: Size,
+    /// On which database [default: SQLite, and PostgreSQL where there is a server].
+    #[arg(long, value_enum)]
+    database: Option<Kind>,
     /// Where the JSON goes.
     #[arg(long)]
     json: Option<PathBuf>,
@@ -86,9 +89,9 @@ enum Name {
     Records,
     /// From a script's end to FINISHED.
     Latency,
-    /// Start, memory, sizes.
+    /// Start and memory beside the host alone, sizes.
     Start,
-    /// POST to FINISHED beside a raw Job; on a real cluster only.
+    /// POST to FINISHED beside a raw Job, and POST beside `kubectl create job`; on a real cluster only.
     Real,
 }
 
@@ -109,15 +112,15 @@ impl Name {
         ]
     }
 
-    fn measure(self, size: Size) -> Vec<Group> {
+    fn measure(self, size: Size, kinds: &[Kind]) -> Vec<Group> {
         let on_all = |measure: fn(Size, Kind) -> Group| {
-            let kinds = Kind::all().into_iter();
-            kinds.map(|kind| measure(size, kind)).collect()
+            let kinds = kinds.iter();
+            kinds.map(|kind| measure(size, *kind)).collect()
         };
         match self {
-            Self::Accept => Kind::all()
-                .into_iter()
-                .flat_map(|kind| accept::measure(size, kind))
+            Self::Accept => kinds
+                .iter()
+                .flat_map(|kind| accept::measure(size, *kind))
                 .collect(),
             Self::Anatomy => on_all(anatomy::measure),
             Self::Drain => on_all(drain::measure),
@@ -151,7 +154,17 @@ fn main() -> ExitCode {
             eprintln!("bench: {name:?} cannot be measured on this kind of cluster");
             return ExitCode::from(2);
         }
-        let measured = names.iter().map(|name| name.measure(arguments.size));
+        let Some(kinds) = kinds(arguments.database) else {
+            eprintln!("bench: there is no PostgreSQL: run it by tests/postgres/with-postgres.sh");
+            return ExitCode::from(2);
+        };
+        if !cluster.is_real() {
+            say(
+                "`kubectl create job` is measured on a real cluster only: scripts/cluster exec scripts/bench real",
+            );
+        }
+        let measure = |name: &Name| name.measure(arguments.size, &kinds);
+        let measured = names.iter().map(measure);
         measured.flatten().collect()
     };
     println!("{}\n", machine::line(&machine));
@@ -176,6 +189,15 @@ fn main() -> ExitCode {
         eprintln!("bench: the target is missed: {what}");
     }
     ExitCode::from(u8::from(arguments.strict && !missed.is_empty()))
+}
+
+/// The databases to measure on, or that one if it is here.
+fn kinds(asked: Option<Kind>) -> Option<Vec<Kind>> {
+    let all = Kind::all();
+    match asked {
+        Some(kind) => all.contains(&kind).then(|| vec![kind]),
+        None => Some(all),
+    }
 }
 
 /// The API server of --kube-url, and the image of its Jobs.

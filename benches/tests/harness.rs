@@ -1,6 +1,7 @@
 //! The harness works: every measurement runs in its smallest size, and gives every figure beside its reference. What the figures
-//! are is no matter of a test.
+//! are is no matter of a test. It is on SQLite, or by `tests/postgres/with-postgres.sh` on PostgreSQL.
 
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use e2e::{ClusterKind, HostKind};
@@ -10,11 +11,16 @@ use serde_json::Value;
 fn run(names: &[&str]) -> Value {
     let file = std::env::temp_dir().join(format!("bench-{}-{}.json", std::process::id(), names[0]));
     let output = Command::new(env!("CARGO_BIN_EXE_bench"))
-        .args(["--size", "tiny", "--json"])
+        .args(["--size", "tiny", "--database", database(), "--json"])
         .arg(&file)
         .args(names)
         .env("EXECUTOR_DEVHOST", HostKind::Devhost.binary())
         .env("EXECUTOR_LOCALCLUSTER", ClusterKind::localcluster())
+        .envs(
+            names
+                .contains(&"start")
+                .then(|| ("EXECUTOR_BENCH_GUEST", guest())),
+        )
         .output()
         .expect("the harness starts");
     let errors = String::from_utf8_lossy(&output.stderr);
@@ -39,6 +45,35 @@ fn run(names: &[&str]) -> Value {
     json["groups"].clone()
 }
 
+/// The database to measure on.
+fn database() -> &'static str {
+    match std::env::var("EXECUTOR_TEST_POSTGRES") {
+        Ok(url) if !url.is_empty() => "postgres",
+        _ => "sqlite",
+    }
+}
+
+/// The name of a group of that database.
+fn on(what: &str) -> String {
+    format!("{what}-{}", database())
+}
+
+/// The component of devhost's tests, for the host without Executor, built as they build it.
+fn guest() -> PathBuf {
+    let bench = Path::new(env!("CARGO_BIN_EXE_bench"));
+    let target = bench.ancestors().nth(2);
+    let target = target.expect("the binary lies in target/<profile>");
+    let status = Command::new(env!("CARGO"))
+        .args(["build", "--locked", "--package", "devhost-test-guest"])
+        .args(["--target", "wasm32-wasip2", "--target-dir"])
+        .arg(target)
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .status()
+        .expect("cargo runs");
+    assert!(status.success(), "the test guest is not built");
+    target.join("wasm32-wasip2/debug/devhost_test_guest.wasm")
+}
+
 /// A ratio is finite, and the reference is a figure of the same group that was measured: more than nothing.
 fn has_its_reference(group: &Value, figure: &Value) {
     let Some(reference) = figure["reference"].as_str() else {
@@ -56,7 +91,8 @@ fn has_its_reference(group: &Value, figure: &Value) {
     assert!(of.is_some(), "{figure} has no reference in {group}");
 }
 
-fn value(groups: &Value, group: &str, what: &str) -> f64 {
+fn value(groups: &Value, group: impl AsRef<str>, what: &str) -> f64 {
+    let group = group.as_ref();
     let figures = groups[group]["figures"].as_array();
     let figures = figures.unwrap_or_else(|| panic!("no {group} in {groups}"));
     let figure = figures.iter().find(|figure| figure["what"] == what);
@@ -68,7 +104,7 @@ fn value(groups: &Value, group: &str, what: &str) -> f64 {
 fn accepting_is_measured_beside_raw_jobs_and_the_database() {
     let groups = run(&["accept", "anatomy"]);
     let whole = "everything: a POST that is accepted";
-    assert!(value(&groups, "anatomy-sqlite", whole) > 0.0);
+    assert!(value(&groups, on("anatomy"), whole) > 0.0);
     for side in [
         "POST /executions",
         "raw POST Job",
@@ -77,29 +113,25 @@ fn accepting_is_measured_beside_raw_jobs_and_the_database() {
     ] {
         for callers in ["1 caller", "32 callers"] {
             let what = format!("{side}, {callers}");
-            assert!(value(&groups, "accept-sqlite", &what) > 0.0, "{what}");
+            assert!(value(&groups, on("accept"), &what) > 0.0, "{what}");
         }
     }
     let batch = "POST /executions:batch of 500, per execution, 1 caller";
-    assert!(value(&groups, "accept-sqlite", batch) > 0.0);
+    assert!(value(&groups, on("accept"), batch) > 0.0);
     let ended = "finished, from the first acceptance to the last end";
-    assert!(value(&groups, "accept-open-sqlite", ended) > 0.0);
-    assert!(value(&groups, "accept-open-sqlite", "raw POST Job, 32 callers") > 0.0);
+    assert!(value(&groups, on("accept-open"), ended) > 0.0);
+    assert!(value(&groups, on("accept-open"), "raw POST Job, 32 callers") > 0.0);
 }
 
 #[test]
 fn draining_idling_and_reading_are_measured() {
     let groups = run(&["drain", "idle", "records"]);
-    assert!(value(&groups, "drain-sqlite", "drained") > 0.0);
-    assert!(value(&groups, "drain-sqlite", "raw POST Job, 16 callers") > 0.0);
-    value(&groups, "idle-sqlite", "processor time, 30 queued");
-    value(
-        &groups,
-        "idle-sqlite",
-        "requests to the API server, 3 running",
-    );
-    assert!(value(&groups, "records-sqlite", "page 100, of 1000, p50") > 0.0);
-    assert!(value(&groups, "records-sqlite", "GET by id, of 100, p50") > 0.0);
+    assert!(value(&groups, on("drain"), "drained") > 0.0);
+    assert!(value(&groups, on("drain"), "raw POST Job, 16 callers") > 0.0);
+    value(&groups, on("idle"), "processor time, 30 queued");
+    value(&groups, on("idle"), "requests to the API server, 3 running");
+    assert!(value(&groups, on("records"), "page 100, of 1000, p50") > 0.0);
+    assert!(value(&groups, on("records"), "GET by id, of 100, p50") > 0.0);
 }
 
 #[test]
@@ -107,6 +139,9 @@ fn starting_and_ends_are_measured() {
     let groups = run(&["start", "latency"]);
     assert!(value(&groups, "start", "from the start to 200 of /readyz") > 0.0);
     assert!(value(&groups, "start", "memory of the host when ready") > 0.0);
+    assert!(value(&groups, "start", "memory of the host alone") > 0.0);
+    let alone = "from the start to 200 of the host alone";
+    assert!(value(&groups, "start", alone) > 0.0);
     assert!(value(&groups, "start", "size of api.wasm") > 0.0);
-    assert!(value(&groups, "latency-sqlite", "at GET, p50") > 0.0);
+    assert!(value(&groups, on("latency"), "at GET, p50") > 0.0);
 }
