@@ -34,9 +34,19 @@ const SETTINGS: [&str; 19] = [
 /// The ways to encrypt that Spin's client knows.
 const SSL_MODES: [&str; 3] = ["disable", "prefer", "require"];
 
-/// What is added where the address does not say it: a server that does not answer at all is given up after 5 s, where the client
-/// would wait for minutes; and the server's own lists show who is connected.
-const ADDED: [(&str, &str); 2] = [("connect_timeout", "5"), ("application_name", "executor")];
+/// What is added where the address does not say it. The client would wait for minutes, or hours, for a server that is gone without a
+/// word: its machine lost, or the network. So it is given up after 5 s of which nothing comes back, each time in seconds: a new
+/// connection; one on which something was sent that nobody acknowledged; and one that is silent, where a probe is sent after 5 s and
+/// again 5 s later. What the server thinks about for longer is not concerned, since its kernel answers for it. (The number of probes
+/// is for systems other than Linux, where `tcp_user_timeout` is not known.) And the server's own lists show who is connected.
+const ADDED: [(&str, &str); 6] = [
+    ("connect_timeout", "5"),
+    ("tcp_user_timeout", "5"),
+    ("keepalives_idle", "5"),
+    ("keepalives_interval", "5"),
+    ("keepalives_retries", "2"),
+    ("application_name", "executor"),
+];
 
 /// What stands for a secret in what others say of it.
 const HIDDEN: &str = "…";
@@ -287,11 +297,10 @@ mod tests {
             let address = Address::read(text).unwrap_or_else(|e| panic!("{text} {e}"));
             let options = setting(&address, "options");
             assert_eq!(options.as_deref(), Some(store::POSTGRES_OPTIONS), "{text}");
-            assert_eq!(
-                setting(&address, "connect_timeout").as_deref(),
-                Some("5"),
-                "{text}"
-            );
+            for name in ["connect_timeout", "tcp_user_timeout", "keepalives_idle"] {
+                let seconds = setting(&address, name);
+                assert_eq!(seconds.as_deref(), Some("5"), "{name} of {text}");
+            }
             assert!(
                 address
                     .as_str()
@@ -303,15 +312,17 @@ mod tests {
     #[test]
     fn what_the_operator_says_counts() {
         for text in [
-            "postgres://db/x?options=-c%20lock_timeout%3D1&connect_timeout=9",
-            r"host=db options='-c lock_timeout=1' connect_timeout=9",
-            r"host=db options=-c\ lock_timeout=1 connect_timeout=9",
+            "postgres://db/x?options=-c%20lock_timeout%3D1&connect_timeout=9&tcp_user_timeout=9",
+            r"host=db options='-c lock_timeout=1' connect_timeout=9 tcp_user_timeout=9",
+            r"host=db options=-c\ lock_timeout=1 connect_timeout=9 tcp_user_timeout=9",
         ] {
             let address = Address::read(text).expect(text);
             let expected = format!("{} -c lock_timeout=1", store::POSTGRES_OPTIONS);
             assert_eq!(setting(&address, "options"), Some(expected), "{text}");
-            let timeout = setting(&address, "connect_timeout");
-            assert_eq!(timeout.as_deref(), Some("9"), "{text}");
+            for name in ["connect_timeout", "tcp_user_timeout"] {
+                let timeout = setting(&address, name);
+                assert_eq!(timeout.as_deref(), Some("9"), "{name} of {text}");
+            }
         }
     }
 

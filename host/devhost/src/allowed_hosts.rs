@@ -127,12 +127,15 @@ fn parse_pattern(pattern: &str) -> Result<Pattern> {
         scheme == "*" || (!scheme.is_empty() && scheme.chars().all(char::is_alphabetic)),
         "its scheme {scheme:?} is neither letters nor `*`"
     );
-    if let Some(network) = parse_network(rest) {
-        let port = parse_port("", scheme)?;
+    let (network, port) = match rest.rsplit_once(':') {
+        Some((network, port)) if network.contains('/') => (network, port),
+        _ => (rest, ""),
+    };
+    if let Some(network) = parse_network(network) {
         return Ok(Pattern {
             scheme: some_scheme(scheme),
             host: network,
-            port,
+            port: parse_port(port, scheme)?,
         });
     }
     let rest = rest.strip_suffix('/').unwrap_or(rest);
@@ -268,6 +271,22 @@ mod tests {
         assert!(!allows("http://*:8000..8010", "http", "h", Some(8010)));
         assert!(allows("http://10.0.0.0/8", "http", "10.1.2.3", None));
         assert!(!allows("http://10.0.0.0/8", "http", "11.1.2.3", None));
+        let some = "postgres://10.0.0.0/24:6432";
+        assert!(allows(some, "postgres", "10.0.0.7", Some(6432)));
+        assert!(!allows(some, "postgres", "10.0.0.7", Some(5432)));
+        assert!(!allows(some, "postgres", "10.0.1.7", Some(6432)));
+        assert!(allows(
+            "postgres://fd00::/8",
+            "postgres",
+            "[fd00::1]",
+            Some(5432)
+        ));
+        assert!(allows(
+            "postgres://fd00::/8:*",
+            "postgres",
+            "[fd00::1]",
+            Some(1)
+        ));
         assert!(allows("http://[::1]:80", "http", "[::1]", None));
         assert!(allows("http://0.0.0.0/0", "http", "11.1.2.3", None));
     }

@@ -1,4 +1,5 @@
-//! The PostgreSQL of `tests/postgres/with-postgres.sh`: a database for each stack, and a server that can be killed.
+//! The PostgreSQL of `tests/postgres/with-postgres.sh`: a database for each stack, and a server that can be killed, with a standby or
+//! without.
 
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -9,6 +10,7 @@ use std::time::Duration;
 use postgres::{Client, NoTls};
 use rustix::process::{Pid, Signal, kill_process};
 
+use crate::network::Network;
 use crate::settings::authority;
 use crate::wait::wait_for;
 
@@ -18,6 +20,8 @@ const CHANGES_WITHIN: Duration = Duration::from_secs(60);
 /// A PostgreSQL server of the tests' own.
 pub struct Postgres {
     url: String,
+    /// Where another follows it, that one's URL.
+    standby: Option<String>,
     pid_file: PathBuf,
     start: PathBuf,
     /// The server, where it was started here.
@@ -37,6 +41,7 @@ impl Postgres {
         };
         Self {
             url: variable("EXECUTOR_TEST_POSTGRES"),
+            standby: std::env::var("EXECUTOR_TEST_POSTGRES_STANDBY").ok(),
             pid_file: variable("EXECUTOR_TEST_POSTGRES_PID_FILE").into(),
             start: variable("EXECUTOR_TEST_POSTGRES_START").into(),
             child: Mutex::new(None),
@@ -45,8 +50,35 @@ impl Postgres {
 
     /// Its `host:port`.
     pub fn authority(&self) -> &str {
-        let authority = authority(&self.url);
-        authority.rsplit_once('@').map_or(authority, |(_, at)| at)
+        without_user(&self.url)
+    }
+
+    /// The URL of the standby, if there is one.
+    pub fn standby(&self) -> Option<&str> {
+        self.standby.as_deref()
+    }
+
+    /// The variables by which Executor has this database: the URL, which names the standby as well if there is one, and the hosts
+    /// that it may reach. With a network, the way there is through that, and past the standby.
+    pub(crate) fn variables(&self, url: &str, network: Option<&Network>) -> [(String, String); 2] {
+        let (url, hosts) = match (network, &self.standby) {
+            (Some(network), _) => {
+                let address = network.address().to_string();
+                (url.replace(self.authority(), &address), address)
+            }
+            (None, Some(standby)) => {
+                let both = format!("{},{}", self.authority(), without_user(standby));
+                let url = url.replace(self.authority(), &both);
+                // One pattern has to be of both, and is of one host name.
+                let hosts = "127.0.0.1:*".to_owned();
+                (format!("{url}?target_session_attrs=read-write"), hosts)
+            }
+            (None, None) => (url.to_owned(), self.authority().to_owned()),
+        };
+        [
+            ("database_url".to_owned(), url),
+            ("database_hosts".to_owned(), format!("postgres://{hosts}")),
+        ]
     }
 
     /// Makes a database and gives its URL.
@@ -114,6 +146,30 @@ impl Postgres {
             self.answers().then_some(())
         });
     }
+
+    /// Has the standby take over, and waits until it takes writes.
+    ///
+    /// # Panics
+    /// When there is none, when it has taken over already, or when it does not.
+    pub fn promote_standby(&self) {
+        let url = self.standby().expect("a standby");
+        let mut client = Client::connect(url, NoTls).expect("the standby answers");
+        let mut ask = |sql: String| -> bool {
+            let row = client.query_one(&sql, &[]).expect("the standby answers");
+            row.get(0)
+        };
+        let only_reads = "SELECT pg_is_in_recovery()";
+        assert!(ask(only_reads.to_owned()), "the standby is none");
+        let seconds = CHANGES_WITHIN.as_secs();
+        let taken = ask(format!("SELECT pg_promote(true, {seconds})"));
+        assert!(taken && !ask(only_reads.to_owned()), "it did not take over");
+    }
+}
+
+/// The `host:port` of a URL.
+fn without_user(url: &str) -> &str {
+    let authority = authority(url);
+    authority.rsplit_once('@').map_or(authority, |(_, at)| at)
 }
 
 fn signal(pid: i32, signal: Signal) {

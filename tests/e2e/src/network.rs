@@ -1,4 +1,4 @@
-//! A network between Executor and the API server that can be cut: packets vanish, nobody is told.
+//! A network between Executor and a server, the API server or a database, that can be cut: packets vanish, nobody is told.
 //!
 //! A relay whose sockets get a packet filter that takes nothing: the kernel then drops every packet that arrives for them
 //! before TCP sees it, the first of a connection too. Nothing is acknowledged, refused or reset, which is what a

@@ -49,6 +49,8 @@ pub struct Options {
     pub state_mebibytes: Option<u32>,
     /// Hosts reach the API server through [`Stack::network`] only.
     pub through_network: bool,
+    /// Hosts reach their PostgreSQL through [`Stack::database_network`] only.
+    pub database_through_network: bool,
     /// The embedded cluster rotates logs at so many bytes; a real one does as it is configured.
     pub log_file_bytes: Option<u64>,
     /// Pods of the embedded cluster only pretend, each as this JSON says: the README of localcluster has its fields.
@@ -71,6 +73,7 @@ pub struct Stack {
     network: Option<Network>,
     /// The server with the stack's database and its URL; none where that is a file in the state folder.
     postgres: Option<(Postgres, String)>,
+    database_network: Option<Network>,
 }
 
 /// The stack that all tests of one test binary share.
@@ -140,6 +143,10 @@ impl Stack {
                 Some((server, url))
             }
         };
+        let between = postgres
+            .as_ref()
+            .filter(|_| options.database_through_network);
+        let database_network = between.map(|(server, _)| Network::to(server.authority()));
         let mut stack = Self {
             janitor: janitor(&folder),
             folder,
@@ -153,6 +160,7 @@ impl Stack {
             kube_url,
             network,
             postgres,
+            database_network,
         };
         stack.add_host();
         stack
@@ -213,6 +221,11 @@ impl Stack {
     /// When the options did not ask for it.
     pub fn network(&self) -> &Network {
         self.network.as_ref().expect("a stack with a network")
+    }
+
+    /// What is between the hosts and their PostgreSQL; none where the options did not ask for it.
+    pub fn database_network(&self) -> Option<&Network> {
+        self.database_network.as_ref()
     }
 
     /// Fills the file system of the state folder to its last byte.
@@ -378,9 +391,7 @@ impl Stack {
             variables.push(("default_image".to_owned(), image.clone()));
         }
         if let Some((server, url)) = &self.postgres {
-            let hosts = format!("postgres://{}", server.authority());
-            variables.push(("database_url".to_owned(), url.clone()));
-            variables.push(("database_hosts".to_owned(), hosts));
+            variables.extend(server.variables(url, self.database_network.as_ref()));
         }
         variables.extend(self.options.variables.iter().cloned());
         variables

@@ -1,5 +1,5 @@
-//! Three replicas on one PostgreSQL: they share the work and its limits, and neither a replica's death nor the server's loses or
-//! doubles anything.
+//! Three replicas on one PostgreSQL: they share the work and its limits, and neither a replica's death nor the server's, nor the network
+//! between them, loses or doubles anything.
 
 use std::sync::atomic::Ordering;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -39,6 +39,20 @@ const ALL_ACCEPTED_WITHIN: Duration = Duration::from_secs(120);
 /// Readiness waits for the next tick at most.
 const READY_WITHIN: Duration = Duration::from_secs(45);
 
+/// Packets to the server vanish at least for so long, in which nobody may wait for it in vain twice.
+const CUT: Duration = Duration::from_secs(20);
+
+/// The first answers into a cut: what was sent is given up after 5 s, connections that were idle by 10 s, and then a new one is
+/// tried, for 5 s. What the relay sends again, since it hears no acknowledgement, gets through and keeps a few alive a little longer.
+/// Without limits of ours it would be a quarter of an hour.
+const CUT_IS_SEEN_WITHIN: Duration = Duration::from_secs(45);
+
+/// The answers after those, which only try a new connection.
+const CUT_IS_KNOWN_WITHIN: Duration = Duration::from_secs(10);
+
+/// After a cut: the tick that waits gives up, and the next one begins.
+const RECOVERS_WITHIN: Duration = Duration::from_secs(45);
+
 /// Each test has its own hosts, and two cores cannot take all at once.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
@@ -49,16 +63,24 @@ fn alone() -> MutexGuard<'static, ()> {
 
 /// Three replicas with a limit; none where the records are not in PostgreSQL.
 fn replicas(what: &str) -> Option<Stack> {
+    let mut stack = on_postgres(
+        what,
+        Options {
+            variables: vec![("max_running".to_owned(), MAX_RUNNING.to_string())],
+            ..Options::default()
+        },
+    )?;
+    while stack.add_host() + 1 < REPLICAS {}
+    Some(stack)
+}
+
+/// A stack of one host; none where the records are not in PostgreSQL.
+fn on_postgres(what: &str, options: Options) -> Option<Stack> {
     if std::env::var("EXECUTOR_E2E_DATABASE").as_deref() != Ok("postgres") {
         not_applicable(what, "it needs EXECUTOR_E2E_DATABASE=postgres");
         return None;
     }
-    let mut stack = Stack::start(Options {
-        variables: vec![("max_running".to_owned(), MAX_RUNNING.to_string())],
-        ..Options::default()
-    });
-    while stack.add_host() + 1 < REPLICAS {}
-    Some(stack)
+    Some(Stack::start(options))
 }
 
 fn server(stack: &Stack) -> &Postgres {
@@ -214,6 +236,74 @@ fn the_server_is_killed_and_comes_back() {
     });
     all_end(&clients[0], &batch.ids());
     each_ran_once(&ledger, batch.nonces());
+    no_job_is_left(&stack);
+}
+
+#[test]
+fn packets_to_the_server_are_dropped() {
+    const SUBMISSIONS: usize = 24;
+    let _alone = alone();
+    let options = Options {
+        database_through_network: true,
+        ..Options::default()
+    };
+    let Some(stack) = on_postgres("a network to PostgreSQL that drops packets", options) else {
+        return;
+    };
+    let network = stack.database_network().expect("it was asked for");
+    let (client, ledger) = (stack.client(), stack.ledger("dropped"));
+    // Several callers at once, so that several connections are in the pool when it happens.
+    let batch = Batch::new("dropped", SUBMISSIONS, &mut Seed::new("dropped"));
+    std::thread::scope(|scope| {
+        for _ in 0..CALLERS {
+            scope.spawn(|| batch.submit(&client, &ledger));
+        }
+    });
+    let mut ids = batch.ids();
+    all_end(&client, &ids);
+    let prelude = ledger.prelude("over");
+    let script = format!("{prelude}note start; sleep 10; note end; exit 4");
+    let small = json!({ "cpu": "10m", "memory": "16Mi" });
+    let over = client.submit(&json!({ "script": script, "resources": small }));
+    wait_for("a script that runs", ALL_END_WITHIN, || {
+        ledger.count("start").contains_key("over").then_some(())
+    });
+    let path = format!("/executions/{over}");
+    ids.push((over, 4));
+    network.cut();
+    let cut = Instant::now();
+    let refused = || {
+        let asked = Instant::now();
+        let answer = client.get(&path);
+        assert!(
+            is_honest_refusal(&answer),
+            "{} {}",
+            answer.status,
+            answer.text()
+        );
+        asked.elapsed()
+    };
+    let first = refused();
+    println!("the first answer into the cut came after {first:?}");
+    assert!(first < CUT_IS_SEEN_WITHIN, "it took {first:?}");
+    while cut.elapsed() < CUT {
+        refused();
+    }
+    let later = refused();
+    println!("a later one after {later:?}");
+    assert!(later < CUT_IS_KNOWN_WITHIN, "it took {later:?}");
+    assert!(!network.connects(), "the cut has mended itself");
+    network.mend();
+    let mended = Instant::now();
+    wait_for("an answer", RECOVERS_WITHIN, || {
+        (client.get(&path).status == 200).then_some(())
+    });
+    println!("answered {:?} after the end of the cut", mended.elapsed());
+    wait_for("/readyz to be 200 again", RECOVERS_WITHIN, || {
+        (client.get("/readyz").status == 200).then_some(())
+    });
+    all_end(&client, &ids);
+    each_ran_once(&ledger, batch.nonces().chain(["over".to_owned()]));
     no_job_is_left(&stack);
 }
 
