@@ -75,8 +75,8 @@ pub fn measure(size: Size) -> Group {
     }
     let about = format!(
         "`exit 0` on a real single-node Kubernetes on the same machine, in {rounds} turns of one execution and one raw Job, and of one \
-         submission that is only waited for until it is accepted and one `kubectl create job`, from its start to its end: \
-         what people type is a process that asks the API server what it can, and then creates the Job."
+         submission that is only waited for until it is accepted and one `kubectl create job`, from its start to its end, \
+         which is what people type: a process that starts, and creates the Job."
     );
     let mut group = Group::new("real", &about);
     let seconds = |times: &[Duration]| times.iter().map(Duration::as_secs_f64).collect::<Vec<_>>();

@@ -245,6 +245,37 @@ fn only_allowed_addresses_are_called() {
 }
 
 #[test]
+fn of_several_hosts_the_first_that_will_do_is_taken() {
+    let Some(server) = Server::get() else { return };
+    let closed = TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    let host = Setup::new()
+        .component("allowed_outbound_hosts = [\"postgres://127.0.0.1:*\"]")
+        .start();
+    let address = |ports: [u16; 2], more: &str| {
+        let [first, second] = ports;
+        format!(
+            "host=127.0.0.1,127.0.0.1 port={first},{second} user=executor dbname=postgres \
+             application_name=several target_session_attrs=read-write {more}"
+        )
+    };
+    let (there, gone) = (server.address.port(), closed.port());
+    for ports in [[gone, there], [there, gone]] {
+        let text = run(&host, &address(ports, ""), "SELECT 7").unwrap();
+        assert!(text.ends_with("Int32(7)"), "{text}");
+    }
+    // A server that only reads will not do, as a standby.
+    let only_reads = "options='-c default_transaction_read_only=on'";
+    let text = run(&host, &address([gone, there], only_reads), "SELECT 7").unwrap_err();
+    assert!(text.contains("ConnectionFailed"), "{text}");
+    assert!(text.contains("does not allow writes"), "{text}");
+    let text = run(&host, &address([gone, gone], ""), "SELECT 7").unwrap_err();
+    assert!(text.contains("refused"), "{text}");
+}
+
+#[test]
 fn a_password_has_to_be_right() {
     let Some(server) = Server::get() else { return };
     // `with-postgres.sh` has this one user show a password.
