@@ -13,7 +13,8 @@ pub use keeper::Keeper;
 use std::cell::{Cell, RefCell};
 
 use spin_sdk::pg4::{Connection, DbValue, ParameterValue, PgError};
-use store::{Dialect, Rows, Sql, SqlError, Statement, Value, run_in_turn};
+use store::wire::{self, Wire};
+use store::{Dialect, Rows, Sql, SqlError, Statement, Value};
 
 use crate::address::Address;
 use error::sql_error;
@@ -56,15 +57,7 @@ impl SpinPostgres {
     }
 
     fn open(&self) -> Result<Connection, SqlError> {
-        let connection =
-            Connection::open(self.address.as_str()).map_err(|error| self.not_opened(error))?;
-        // The host hands out connections again as they are: with the transaction of an instance that died in it, for one, and
-        // then nothing that is written on it would ever be committed. This is refused in a transaction, and goes without a
-        // word elsewhere, where a ROLLBACK would be a warning in the server's log each time.
-        execute(&connection, "DISCARD ALL")
-            .or_else(|_| execute(&connection, "ROLLBACK"))
-            .map(|()| connection)
-            .map_err(|error| SqlError::Unavailable(error.to_string()))
+        Connection::open(self.address.as_str()).map_err(|error| self.not_opened(error))
     }
 
     /// Whatever the reason: nothing was sent, and the next try may succeed.
@@ -91,26 +84,45 @@ impl Sql for SpinPostgres {
     }
 
     async fn query(&self, statement: Statement) -> Result<Rows, SqlError> {
-        self.with(|connection| run(connection, statement))
+        self.with(|connection| wire::query(&Host(connection), statement))
     }
 
     async fn transaction(&self, statements: Vec<Statement>) -> Result<Option<Vec<Rows>>, SqlError> {
-        self.with(|connection| {
-            execute(connection, self.dialect().begin())?;
-            let result = match run_in_turn(statements, |s| run(connection, s)) {
-                // When its answer is lost, nobody knows what became of it, and the error says so.
-                Ok(Some(rows)) => execute(connection, "COMMIT").map(|()| Some(rows)),
-                other => other,
-            };
-            match result {
-                Ok(Some(rows)) => Ok(Some(rows)),
-                // It is given up, and whoever has it next rolls back.
-                Err(SqlError::Unavailable(text)) => Err(SqlError::Unavailable(text)),
-                other => match execute(connection, "ROLLBACK") {
-                    Ok(()) => other,
-                    Err(error) => Err(SqlError::Unavailable(error.to_string())),
-                },
-            }
+        self.with(|connection| wire::transaction(&Host(connection), statements))
+    }
+}
+
+/// A connection, as the store uses it.
+struct Host<'a>(&'a Connection);
+
+impl Wire for Host<'_> {
+    type Param = ParameterValue;
+
+    fn param(value: Value) -> ParameterValue {
+        match value {
+            Value::Null => ParameterValue::DbNull,
+            Value::Integer(i) => ParameterValue::Int64(i),
+            Value::Real(r) => ParameterValue::Floating64(r),
+            Value::Text(t) => ParameterValue::Str(t),
+            Value::Blob(b) => ParameterValue::Binary(b),
+        }
+    }
+
+    fn execute(&self, sql: &str) -> Result<(), SqlError> {
+        self.0.execute(sql, &[]).map(|_| ()).map_err(sql_error)
+    }
+
+    fn query(&self, sql: &str, params: &[ParameterValue]) -> Result<Rows, SqlError> {
+        let answer = self.0.query(sql, params).map_err(sql_error)?;
+        let rows = answer
+            .rows
+            .into_iter()
+            .map(|row| row.into_iter().map(value).collect())
+            .collect::<Result<_, _>>()?;
+        let columns = answer.columns.into_iter().map(|column| column.name);
+        Ok(Rows {
+            columns: columns.collect(),
+            rows,
         })
     }
 }
@@ -123,37 +135,6 @@ fn give_back() {
 /// Whether the instance has a connection, and how often it used one.
 fn in_use() -> Option<u64> {
     CONNECTION.with_borrow(Option::is_some).then(|| USES.get())
-}
-
-fn execute(connection: &Connection, sql: &str) -> Result<(), SqlError> {
-    connection.execute(sql, &[]).map(|_| ()).map_err(sql_error)
-}
-
-fn run(connection: &Connection, statement: Statement) -> Result<Rows, SqlError> {
-    let params: Vec<ParameterValue> = statement.params.into_iter().map(parameter).collect();
-    let answer = connection
-        .query(&statement.sql, &params)
-        .map_err(sql_error)?;
-    let rows = answer
-        .rows
-        .into_iter()
-        .map(|row| row.into_iter().map(value).collect())
-        .collect::<Result<_, _>>()?;
-    let columns = answer.columns.into_iter().map(|column| column.name);
-    Ok(Rows {
-        columns: columns.collect(),
-        rows,
-    })
-}
-
-fn parameter(value: Value) -> ParameterValue {
-    match value {
-        Value::Null => ParameterValue::DbNull,
-        Value::Integer(i) => ParameterValue::Int64(i),
-        Value::Real(r) => ParameterValue::Floating64(r),
-        Value::Text(t) => ParameterValue::Str(t),
-        Value::Blob(b) => ParameterValue::Binary(b),
-    }
 }
 
 fn value(value: DbValue) -> Result<Value, SqlError> {
@@ -190,7 +171,7 @@ mod tests {
             (Value::Text("ä".to_owned()), DbValue::Str("ä".to_owned())),
             (Value::Blob(vec![0, 255]), DbValue::Binary(vec![0, 255])),
         ] {
-            let sent = format!("{:?}", parameter(given.clone()));
+            let sent = format!("{:?}", Host::param(given.clone()));
             let sent = sent.trim_start_matches("ParameterValue::").to_owned();
             let stored_as = format!("{stored:?}");
             assert_eq!(sent, stored_as.trim_start_matches("DbValue::"));

@@ -23,12 +23,14 @@ mod migrate;
 mod payload;
 mod places;
 mod rows;
+mod sent;
 pub mod sql;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod together;
 mod turns;
 mod webhooks;
+pub mod wire;
 
 pub use batch::{BatchKey, InsertedBatch};
 pub use claims::{MAX_CLAIMS, MAX_ROWS};

@@ -143,9 +143,10 @@ impl SqlError {
 }
 
 /// What every connection to PostgreSQL is opened with, as its `options`: nobody waits longer for a lock than SQLite's
-/// host does, and what a holder of locks that is gone has begun is rolled back soon. In milliseconds.
-pub const POSTGRES_OPTIONS: &str =
-    "-c lock_timeout=5000 -c idle_in_transaction_session_timeout=10000";
+/// host does, and what a holder of locks that is gone has begun is rolled back soon, in milliseconds; and a transaction that was
+/// left open shows (`sent.rs`).
+pub const POSTGRES_OPTIONS: &str = "-c lock_timeout=5000 -c idle_in_transaction_session_timeout=10000 \
+     -c default_transaction_deferrable=off";
 
 /// What kind of SQL a database speaks. What differs between them is here, in `turns.rs` and in `migrations/`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -164,8 +165,9 @@ impl Dialect {
     pub const fn begin(self) -> &'static str {
         match self {
             Self::Sqlite => "BEGIN IMMEDIATE",
-            // Each statement sees what was committed before it. The level is said since a server may have another default.
-            Self::Postgres => "BEGIN ISOLATION LEVEL READ COMMITTED",
+            // Each statement sees what was committed before it. The level is said since a server may have another default; the
+            // last word makes no difference at that level but shows where one was left open (`sent.rs`).
+            Self::Postgres => "BEGIN ISOLATION LEVEL READ COMMITTED DEFERRABLE",
         }
     }
 

@@ -10,7 +10,7 @@ use super::{give_back, in_use};
 
 /// For so long a connection is kept without being used: longer than the API server takes to create a Job, since the next statement
 /// follows that; and so short that a thousand followers, each of which asks now and then, do with the host's 64.
-/// To open one again costs three round trips.
+/// To open one again costs a round trip.
 const KEPT_UNUSED: Duration = Duration::from_millis(5);
 
 /// Sees to it that the connection goes back. Polled after the instance's work whenever that waits.

@@ -1,7 +1,8 @@
 //! A PostgreSQL server behind [`Sql`], for tests.
 //!
 //! It behaves as Spin's PostgreSQL does where the store can see it: statements are prepared and their parameters
-//! have to be of just the types that the server says; one connection per value, one statement per call.
+//! have to be of just the types that the server says; one connection per value, one statement per call. As for some Spins, no
+//! answer may be without rows.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -9,7 +10,12 @@ use std::rc::Rc;
 use postgres::types::{FromSql, IsNull, ToSql, Type, private::BytesMut, to_sql_checked};
 use postgres::{Client, Config, NoTls, Row};
 
-use crate::sql::{Dialect, POSTGRES_OPTIONS, Rows, Sql, SqlError, Statement, Value, run_in_turn};
+use crate::sent::Sent;
+use crate::sql::{Dialect, POSTGRES_OPTIONS, Rows, Sql, SqlError, Statement, Value};
+use crate::wire::{self, Wire};
+
+/// What tests look at plans with. The plan is that of the form in which the statement is sent.
+const EXPLAIN: &str = "EXPLAIN ";
 
 /// A connection to a schema of a PostgreSQL server. Clones share the connection.
 #[derive(Clone)]
@@ -41,17 +47,18 @@ impl Postgres {
         client.batch_execute(sql).map_err(sql_error)
     }
 
-    fn run(&self, statement: &Statement) -> Result<Rows, SqlError> {
-        let params: Vec<&(dyn ToSql + Sync)> = statement.params.iter().map(param).collect();
-        let mut client = self.client.borrow_mut();
-        let answer = client.query(statement.sql.as_ref(), &params);
-        let answer = answer.map_err(sql_error)?;
-        let columns = answer.first().map_or_else(Vec::new, |row| {
-            row.columns().iter().map(|c| c.name().to_owned()).collect()
-        });
-        let rows: Result<_, _> = answer.iter().map(values).collect();
-        let rows = rows.map_err(sql_error)?;
-        Ok(Rows { columns, rows })
+    /// The plan of a statement, before which options may stand in parentheses.
+    fn explain(&self, explained: &str, params: &[Value]) -> Result<Rows, SqlError> {
+        let options = match explained.strip_prefix('(') {
+            Some(rest) => rest.find(") ").map_or(0, |end| end + "() ".len()),
+            None => 0,
+        };
+        let (options, sql) = explained.split_at(options);
+        let sql = match Sent::of(sql) {
+            Sent::Command(command) => command.to_owned(),
+            Sent::Question(question) => question,
+        };
+        Wire::query(self, &format!("{EXPLAIN}{options}{sql}"), params)
     }
 }
 
@@ -61,25 +68,42 @@ impl Sql for Postgres {
     }
 
     async fn query(&self, statement: Statement) -> Result<Rows, SqlError> {
-        self.run(&statement)
+        match statement.sql.strip_prefix(EXPLAIN) {
+            Some(explained) => self.explain(explained, &statement.params),
+            None => wire::query(self, statement),
+        }
     }
 
     async fn transaction(&self, statements: Vec<Statement>) -> Result<Option<Vec<Rows>>, SqlError> {
-        self.execute_batch(self.dialect().begin())?;
-        let result = match run_in_turn(&statements, |s| self.run(s)) {
-            Ok(Some(answers)) => self.execute_batch("COMMIT").map(|()| Some(answers)),
-            other => other,
-        };
-        // Where nothing is begun any more, this is a warning.
-        if !matches!(result, Ok(Some(_))) {
-            self.execute_batch("ROLLBACK")
-                .or_else(|error| match error {
-                    // The connection is gone, and with it what was begun.
-                    SqlError::Unavailable(_) => Ok(()),
-                    other => Err(other),
-                })?;
-        }
-        result
+        wire::transaction(self, statements)
+    }
+}
+
+impl Wire for Postgres {
+    type Param = Value;
+
+    fn param(value: Value) -> Value {
+        value
+    }
+
+    fn execute(&self, sql: &str) -> Result<(), SqlError> {
+        let mut client = self.client.borrow_mut();
+        client.execute(sql, &[]).map(|_| ()).map_err(sql_error)
+    }
+
+    /// # Panics
+    /// When the answer has no rows: some Spins would never return.
+    fn query(&self, sql: &str, params: &[Value]) -> Result<Rows, SqlError> {
+        let params: Vec<&(dyn ToSql + Sync)> = params.iter().map(param).collect();
+        let mut client = self.client.borrow_mut();
+        let answer = client.query(sql, &params).map_err(sql_error)?;
+        let first = answer.first();
+        let first = first.unwrap_or_else(|| panic!("this answers with no rows: {sql}"));
+        let columns = first.columns().iter().map(|c| c.name().to_owned());
+        let columns = columns.collect();
+        let rows: Result<_, _> = answer.iter().map(values).collect();
+        let rows = rows.map_err(sql_error)?;
+        Ok(Rows { columns, rows })
     }
 }
 

@@ -17,6 +17,7 @@ mod followed;
 mod forget;
 mod idle;
 mod leases;
+mod left_open;
 mod lists;
 mod migrations;
 mod places;
