@@ -129,7 +129,8 @@ impl<P: Platform> App<P> {
         self.runtime.log("a request failed", &[("error", &error)]);
     }
 
-    /// Brings the schema up to date; cheap when it is. Called once by each instance, first.
+    /// Brings the schema up to date; one read when it is. Called first by what changes executions that are there. What accepts or reads
+    /// needs it not: the store sees an older schema by itself.
     ///
     /// # Errors
     /// When the database cannot be reached or written.

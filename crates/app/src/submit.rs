@@ -29,7 +29,12 @@ const MAX_BATCH_DISPATCHED: u32 = 100;
 #[derive(Clone, Debug, PartialEq)]
 pub enum Submitted {
     /// Accepted and stored.
-    New(Execution),
+    New {
+        /// As stored.
+        execution: Execution,
+        /// Its place in the queue, from 1, if it is there.
+        queue_position: Option<u64>,
+    },
     /// The same request was accepted before, under the same idempotency key.
     Replayed(Execution),
     /// Another request was accepted before, under the same idempotency key.
@@ -76,7 +81,13 @@ impl<P: Platform> App<P> {
             )
             .await?;
         Ok(match inserted {
-            Inserted::New { execution } => Submitted::New(execution),
+            Inserted::New {
+                execution,
+                queue_position,
+            } => Submitted::New {
+                execution,
+                queue_position,
+            },
             Inserted::Existing {
                 execution,
                 same_request: true,

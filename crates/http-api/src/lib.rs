@@ -25,7 +25,7 @@ use app::wire;
 use app::{App, Platform};
 use http::{Method, Request};
 
-/// Answers one request. Brings the database's schema up to date first where the route needs the database.
+/// Answers one request. Where a route needs the database, its schema is brought up to date first.
 pub async fn handle<P: Platform, B: BodyReader>(app: &App<P>, request: Request<B>) -> Reply<P> {
     let (parts, mut body) = request.into_parts();
     let head = parts.method == Method::HEAD;

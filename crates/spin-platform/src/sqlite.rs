@@ -126,6 +126,6 @@ fn error(error: SpinError) -> SqlError {
         SpinError::Io(text) if text.contains("unable to open") || text.contains("disk I/O") => {
             SqlError::Unavailable(text)
         }
-        SpinError::Io(text) => SqlError::Other(text),
+        SpinError::Io(text) => SqlError::from_sqlite_message(text),
     }
 }

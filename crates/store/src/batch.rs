@@ -124,6 +124,7 @@ impl<S: Sql> ExecutionStore<S> {
             if let Some(error) = refused {
                 return Err(error.into());
             }
+            self.migrate().await?;
         }
         Err(SqlError::Busy("executions with the idempotency key come and go".into()).into())
     }
@@ -198,7 +199,10 @@ impl<S: Sql> ExecutionStore<S> {
         };
         let more = u32::try_from(new.len()).unwrap_or(u32::MAX);
         let insert = insert.queue_takes(more, self.max_queued);
-        insert.text(" RETURNING generation")
+        insert
+            .text(" AND ")
+            .up_to_date()
+            .text(" RETURNING generation")
     }
 
     /// What dispatches those, the first in the queue, as far as there is room and nobody else is before the last of them, and

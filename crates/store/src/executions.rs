@@ -72,22 +72,10 @@ impl<S: Sql> ExecutionStore<S> {
         if !execution.is_queued() || execution.attempt > 1 {
             return Ok(None);
         }
-        let statement = self
-            .build("SELECT count(*) FROM (SELECT 1 FROM executions WHERE ")
-            .text(READY)
-            .text(" AND (rank, created_at, id) < (")
-            .bind(rank(execution))
-            .text(", ")
-            .bind(micros(execution.created_at))
-            .text(", ")
-            .bind(execution.id.to_string())
-            .text(") LIMIT ")
-            .bind(MAX_QUEUE_POSITION)
-            .text(") AS earlier")
-            .statement();
+        let statement = self.build("SELECT ").earlier(execution).statement();
         let row = self.query_row(statement).await?;
         let earlier: u64 = Reader::new("executions", row.unwrap_or_default()).number("count")?;
-        Ok((earlier < u64::from(MAX_QUEUE_POSITION)).then_some(earlier + 1))
+        Ok(position(earlier))
     }
 
     /// What was asked for in full.
@@ -253,7 +241,27 @@ impl<S: Sql> ExecutionStore<S> {
     }
 }
 
+/// The place behind so many in the queue, as far as they are all counted.
+pub(crate) fn position(earlier: u64) -> Option<u64> {
+    (earlier < u64::from(MAX_QUEUE_POSITION)).then_some(earlier + 1)
+}
+
 impl Builder {
+    /// How many that can be taken now are before that one in the queue, counted up to [`MAX_QUEUE_POSITION`].
+    pub(crate) fn earlier(self, execution: &Execution) -> Self {
+        self.text("(SELECT count(*) FROM (SELECT 1 FROM executions WHERE ")
+            .text(READY)
+            .text(" AND (rank, created_at, id) < (")
+            .bind(rank(execution))
+            .text(", ")
+            .bind(micros(execution.created_at))
+            .text(", ")
+            .bind(execution.id.to_string())
+            .text(") LIMIT ")
+            .bind(MAX_QUEUE_POSITION)
+            .text(") AS earlier)")
+    }
+
     /// The condition of a compare-and-set. What is finished stays as it is, whatever its generation.
     pub(crate) fn if_generation(self, next: &Execution) -> Self {
         let before = next.generation.saturating_sub(1);

@@ -5,6 +5,7 @@ use domain::transition::Observation;
 use domain::{Execution, Submission, transition};
 use jiff::Timestamp;
 
+use crate::executions::position;
 use crate::places::{POSTPONED, READY};
 use crate::rows::{
     COLUMNS, Column, Reader, changing_columns, count, fixed_columns, micros, rank, whole_micros,
@@ -23,6 +24,8 @@ pub enum Inserted {
     New {
         /// As stored: dispatched when there was room and this database does that in the same write, else queued.
         execution: Execution,
+        /// Its place in the queue, as [`queue_position`](ExecutionStore::queue_position) tells it.
+        queue_position: Option<u64>,
     },
     /// Its idempotency key was taken; nothing was changed.
     Existing {
@@ -71,11 +74,16 @@ impl<S: Sql> ExecutionStore<S> {
                 self.insert_rows("executions", vec![once])
             }
         };
-        let first = first.queue_takes(1, self.max_queued);
-        let first = first.text(
-            " ON CONFLICT (idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING \
-             RETURNING generation",
-        );
+        let first = first
+            .queue_takes(1, self.max_queued)
+            .text(" AND ")
+            .up_to_date()
+            .text(
+                " ON CONFLICT (idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING \
+                 RETURNING generation, CASE WHEN dispatched_at IS NULL THEN ",
+            )
+            .earlier(&queued)
+            .text(" END");
         let mut others = self.belongings(&[(&queued, submission)]);
         if let Some(dispatched) = &at_once {
             others.extend(self.dispatch_told(&queued, dispatched));
@@ -84,10 +92,14 @@ impl<S: Sql> ExecutionStore<S> {
         for _ in 0..INSERT_TRIES {
             if let Some(answer) = self.run(&statements).await? {
                 let row = answer.rows.into_iter().next().unwrap_or_default();
-                let generation: u64 = Reader::new("executions", row).number("generation")?;
+                let mut reader = Reader::new("executions", row);
+                let generation: u64 = reader.number("generation")?;
+                let earlier: Option<u64> = reader.optional_number("count")?;
                 let dispatched = at_once.filter(|dispatched| dispatched.generation == generation);
-                let execution = dispatched.unwrap_or(queued);
-                return Ok(Inserted::New { execution });
+                return Ok(Inserted::New {
+                    execution: dispatched.unwrap_or(queued),
+                    queue_position: earlier.and_then(position),
+                });
             }
             if let Some(existing) = self.with_key(idempotency_key, &submission.digest).await? {
                 return Ok(existing);
@@ -95,6 +107,7 @@ impl<S: Sql> ExecutionStore<S> {
             if self.is_queue_full(1).await? {
                 return Ok(Inserted::QueueFull);
             }
+            self.migrate().await?;
         }
         Err(SqlError::Busy("the execution with the idempotency key comes and goes".into()).into())
     }

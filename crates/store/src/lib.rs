@@ -91,7 +91,8 @@ pub struct ExecutionStore<S: Sql> {
 }
 
 impl<S: Sql> ExecutionStore<S> {
-    /// A store over that connection. Call [`migrate`](Self::migrate) before anything else.
+    /// A store over that connection. A schema that lacks what a statement needs is brought up to date, and so it is before anything new is
+    /// stored; whoever changes what is there calls [`migrate`](Self::migrate) first.
     pub const fn new(sql: S) -> Self {
         let max_queued = None;
         Self { sql, max_queued }
@@ -112,15 +113,26 @@ impl<S: Sql> ExecutionStore<S> {
         sql::Builder::new(self.sql.dialect()).text(text)
     }
 
-    /// One statement; tried again when busy, since then it surely did nothing.
+    /// One statement; run again when the schema was an older one, since then it surely did nothing.
     async fn query(&self, statement: Statement) -> Result<Rows, StoreError> {
+        match self.query_as_it_is(&statement).await {
+            Err(StoreError::Sql(SqlError::Schema(_))) => {
+                self.migrate().await?;
+                self.query_as_it_is(&statement).await
+            }
+            other => other,
+        }
+    }
+
+    /// One statement on the schema that is there; tried again when busy, since then it surely did nothing.
+    async fn query_as_it_is(&self, statement: &Statement) -> Result<Rows, StoreError> {
         for _ in 0..BUSY_RETRIES {
             match self.sql.query(statement.clone()).await {
                 Err(SqlError::Busy(_)) => {}
                 other => return Ok(other?),
             }
         }
-        Ok(self.sql.query(statement).await?)
+        Ok(self.sql.query(statement.clone()).await?)
     }
 
     /// The first row of a statement's answer, if it has one.
@@ -128,8 +140,22 @@ impl<S: Sql> ExecutionStore<S> {
         Ok(self.query(statement).await?.rows.into_iter().next())
     }
 
-    /// One transaction; tried again when busy, since then it was surely rolled back.
+    /// One transaction; run again when the schema was an older one, since then it was surely rolled back.
     async fn transaction(&self, statements: &[Statement]) -> Result<Option<Vec<Rows>>, StoreError> {
+        match self.transaction_as_it_is(statements).await {
+            Err(StoreError::Sql(SqlError::Schema(_))) => {
+                self.migrate().await?;
+                self.transaction_as_it_is(statements).await
+            }
+            other => other,
+        }
+    }
+
+    /// One transaction on the schema that is there; tried again when busy, since then it was surely rolled back.
+    async fn transaction_as_it_is(
+        &self,
+        statements: &[Statement],
+    ) -> Result<Option<Vec<Rows>>, StoreError> {
         for _ in 0..BUSY_RETRIES {
             match self.sql.transaction(statements.to_vec()).await {
                 Err(SqlError::Busy(_)) => {}

@@ -1,7 +1,7 @@
 //! Brings the database's schema up to date, also when several processes start at once.
 
 use crate::rows::Reader;
-use crate::sql::{Dialect, Sql, SqlError, Statement};
+use crate::sql::{Builder, Dialect, Sql, SqlError, Statement};
 use crate::{ExecutionStore, StoreError};
 
 /// A step of the schema. Steps are never changed once released, only added.
@@ -102,6 +102,11 @@ impl Dialect {
             Self::Postgres => POSTGRES,
         }
     }
+
+    /// The number of the last step that this version knows.
+    fn newest(self) -> i64 {
+        self.migrations().last().map_or(0, |m| m.version)
+    }
 }
 
 impl Migration {
@@ -131,12 +136,12 @@ impl<S: Sql> ExecutionStore<S> {
     /// processes at once. A newer schema than this version knows is left as it is: migrations only add.
     pub async fn migrate(&self) -> Result<(), StoreError> {
         let migrations = self.sql.dialect().migrations();
-        let newest = migrations.last().map_or(0, |m| m.version);
+        let newest = self.sql.dialect().newest();
         match self.version().await {
             Ok(version) if version >= newest => return Ok(()),
             // An empty database has no table to read from; if the reason is another, what follows
             // fails as well and says why.
-            Ok(_) | Err(StoreError::Sql(SqlError::Other(_))) => {}
+            Ok(_) | Err(StoreError::Sql(SqlError::Schema(_) | SqlError::Other(_))) => {}
             Err(error) => return Err(error),
         }
         self.use_wal().await?;
@@ -148,7 +153,7 @@ impl<S: Sql> ExecutionStore<S> {
             statements.push(self.take_version(migration));
             let steps = migration.statements();
             statements.extend(steps.iter().map(|step| self.build(step).statement()));
-            self.transaction(&statements).await?;
+            self.transaction_as_it_is(&statements).await?;
         }
         Ok(())
     }
@@ -164,7 +169,7 @@ impl<S: Sql> ExecutionStore<S> {
         );
         let mut statements = self.migration_turn();
         statements.push(self.build(&table).statement());
-        self.transaction(&statements).await?;
+        self.transaction_as_it_is(&statements).await?;
         Ok(())
     }
 
@@ -198,8 +203,9 @@ impl<S: Sql> ExecutionStore<S> {
     }
 
     async fn version(&self) -> Result<i64, StoreError> {
-        let row = self.query_row(self.version_statement()).await?;
-        Reader::new("schema_migrations", row.unwrap_or_default()).integer("version")
+        let answer = self.query_as_it_is(&self.version_statement()).await?;
+        let row = answer.rows.into_iter().next().unwrap_or_default();
+        Reader::new("schema_migrations", row).integer("version")
     }
 
     /// Readers and the one writer do not hinder each other in WAL, and a commit is one sync. The
@@ -220,9 +226,20 @@ impl<S: Sql> ExecutionStore<S> {
             }
             // Unlike the pragma, a transaction that will write waits until the other is done.
             let read = self.build("SELECT count(*) FROM sqlite_master").statement();
-            self.transaction(&[read]).await?;
+            self.transaction_as_it_is(&[read]).await?;
         }
         Err(SqlError::Busy(last).into())
+    }
+}
+
+impl Builder {
+    /// That every step of the schema is made that this version knows. On an older one a new row could go without what a step has
+    /// triggers for, and nothing would fail.
+    pub(crate) fn up_to_date(self) -> Self {
+        let newest = self.dialect().newest();
+        self.text(&format!(
+            "EXISTS (SELECT 1 FROM schema_migrations WHERE version = {newest})"
+        ))
     }
 }
 

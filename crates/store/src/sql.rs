@@ -99,10 +99,14 @@ pub enum SqlError {
     /// Not reached, or its answer was lost: what was asked for may have been done.
     #[error("the database cannot be reached: {0}")]
     Unavailable(String),
+    /// It has not the table, the column or the index that a statement names; nothing was changed. As a rule its schema is that of an
+    /// earlier version.
+    #[error("the database's schema is another: {0}")]
+    Schema(String),
     /// A constraint of the schema was hurt; nothing was changed.
     #[error("a constraint of the database refuses it: {0}")]
     Constraint(String),
-    /// Anything else, such as a missing table.
+    /// Anything else, such as a permission that is missing.
     #[error("the database refuses it: {0}")]
     Other(String),
 }
@@ -114,6 +118,7 @@ impl SqlError {
             Self::Busy(_) => "the database is busy",
             Self::Full(_) => "the database is full",
             Self::Unavailable(_) => "the database cannot be reached",
+            Self::Schema(_) => "the database's schema is another",
             Self::Constraint(_) => "a constraint of the database refuses it",
             Self::Other(_) => "the database refuses it",
         }
@@ -137,10 +142,29 @@ impl SqlError {
                 Self::Unavailable(text)
             }
             _ if code.starts_with("23") => Self::Constraint(text),
+            // No such table, no such column, and no unique index of that kind for an ON CONFLICT.
+            "42P01" | "42703" | "42P10" => Self::Schema(text),
             _ => Self::Other(text),
         }
     }
+
+    /// What a message of SQLite means here that is about the statement. Every adapter tells these apart by it.
+    pub fn from_sqlite_message(text: String) -> Self {
+        if LACKING.iter().any(|part| text.contains(part)) {
+            Self::Schema(text)
+        } else {
+            Self::Other(text)
+        }
+    }
 }
+
+/// What SQLite says where the schema has not what a statement names.
+const LACKING: [&str; 4] = [
+    "no such table",
+    "no such column",
+    "has no column named",
+    "ON CONFLICT clause does not match",
+];
 
 /// What every connection to PostgreSQL is opened with, as its `options`: nobody waits longer for a lock than SQLite's
 /// host does, and what a holder of locks that is gone has begun is rolled back soon, in milliseconds; and a transaction that was
@@ -427,7 +451,9 @@ mod tests {
             ("53300", SqlError::Unavailable(text())),
             ("58030", SqlError::Unavailable(text())),
             ("23505", SqlError::Constraint(text())),
-            ("42P01", SqlError::Other(text())),
+            ("42P01", SqlError::Schema(text())),
+            ("42703", SqlError::Schema(text())),
+            ("42501", SqlError::Other(text())),
         ] {
             assert_eq!(SqlError::from_sqlstate(code, text()), expected, "{code}");
         }

@@ -155,6 +155,6 @@ fn sql_error(error: rusqlite::Error) -> SqlError {
         Some(ErrorCode::DiskFull) => SqlError::Full(text),
         Some(ErrorCode::CannotOpen | ErrorCode::SystemIoFailure) => SqlError::Unavailable(text),
         Some(ErrorCode::ConstraintViolation) => SqlError::Constraint(text),
-        _ => SqlError::Other(text),
+        _ => SqlError::from_sqlite_message(text),
     }
 }

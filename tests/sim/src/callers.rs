@@ -27,7 +27,7 @@ impl Driver {
         self.spawn(instance, async move {
             let answer = app.submit(&submission, key.as_deref()).await;
             let (id, new) = match &answer {
-                Ok(Submitted::New(execution)) => (execution.id, Some(execution)),
+                Ok(Submitted::New { execution, .. }) => (execution.id, Some(execution)),
                 Ok(Submitted::Replayed(execution)) => (execution.id, None),
                 Ok(Submitted::Conflict(id)) => {
                     world.broken(format!("I6: {id} is said to be another request"));

@@ -368,7 +368,7 @@ async fn life(bench: &Bench, submission: &Submission) {
     let app = bench.app();
     let accepted = app.submit(submission, Some("key")).await;
     let accepted = accepted.expect("the store answers");
-    if let app::Submitted::New(execution) | app::Submitted::Replayed(execution) = accepted {
+    if let app::Submitted::New { execution, .. } | app::Submitted::Replayed(execution) = accepted {
         app.dispatch_submitted(&execution, submission).await;
     }
     app.tick(TICK).await.expect("the store answers");

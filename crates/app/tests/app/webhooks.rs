@@ -212,7 +212,7 @@ fn a_receiver_that_hangs_keeps_nobody_waiting() {
             let time = bench.time();
             time.sleep(SECOND).await;
             let other = match first.submit(&hooked_submission(), None).await {
-                Ok(app::Submitted::New(execution)) => execution,
+                Ok(app::Submitted::New { execution, .. }) => execution,
                 other => panic!("it was not accepted: {other:?}"),
             };
             first.dispatch_submitted(&other, &hooked_submission()).await;
@@ -332,7 +332,7 @@ fn wherever_an_instance_dies_the_end_is_told() {
             let app = bench.app();
             let submission = hooked_submission();
             let accepted = app.submit(&submission, Some("key")).await;
-            if let Ok(app::Submitted::New(execution)) = accepted {
+            if let Ok(app::Submitted::New { execution, .. }) = accepted {
                 app.dispatch_submitted(&execution, &submission).await;
             }
             app.tick(2 * SECOND).await.expect("the store answers");

@@ -36,7 +36,6 @@ pub async fn create<P: Platform>(
     drop(bytes);
     let batch = parse_batch(value, &rules(app))
         .map_err(|errors| Problem::of_errors(Kind::Validation, errors))?;
-    app.migrate().await?;
     let key = key.as_deref().map(|key| BatchKey {
         key,
         digest: &batch.digest,

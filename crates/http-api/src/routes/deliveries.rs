@@ -69,7 +69,6 @@ impl<'a> From<&'a Attempt> for AttemptJson<'a> {
 pub async fn list<P: Platform>(app: &App<P>, parts: &Parts, id: &str) -> Answer<P> {
     let id = super::id(id)?;
     Query::parse(parts.uri.query(), &[], &[]).finish()?;
-    app.migrate().await?;
     let deliveries = app
         .deliveries(id)
         .await?

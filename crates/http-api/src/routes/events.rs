@@ -26,7 +26,6 @@ pub async fn get<P: Platform>(app: &App<P>, parts: &Parts, id: &str) -> Answer<P
         Ok(Resume::End) => return Ok(sse::nothing_more()),
         Err(problem) => return Err(problem.into()),
     };
-    app.migrate().await?;
     if follows {
         app.get(id).await?.ok_or_else(|| super::no_such(id))?;
         let follower = TimelineFollower::new(id, after);

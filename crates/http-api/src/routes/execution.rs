@@ -18,7 +18,6 @@ pub async fn get<P: Platform>(app: &App<P>, parts: &Parts, id: &str) -> Answer<P
     let mut query = Query::parse(parts.uri.query(), &["wait"], &[]);
     let wait = Wait::read(&mut query, &parts.headers);
     query.finish()?;
-    app.migrate().await?;
     let view = match wait {
         Some(wait) => app.wait_until_finished(id, wait.limit()).await?,
         None => app.get(id).await?,

@@ -44,9 +44,17 @@ pub async fn create<P: Platform>(
     if dry_run {
         return try_out(app, &submission).await;
     }
-    app.migrate().await?;
     let reply = match app.submit(&submission, key.as_deref()).await? {
-        Submitted::New(execution) => accepted(app, execution, submission, wait).await,
+        Submitted::New {
+            execution,
+            queue_position,
+        } => {
+            let view = View {
+                queue_position,
+                ..bare(execution)
+            };
+            accepted(app, view, submission, wait).await
+        }
         Submitted::Replayed(execution) => {
             let view = match wait {
                 Some(wait) => app.wait_until_finished(execution.id, wait.limit()).await?,
@@ -115,19 +123,18 @@ pub(super) fn rules<P: Platform>(app: &App<P>) -> Rules<'_> {
 /// It is stored, so from here on nothing makes the answer another one than 201.
 async fn accepted<P: Platform>(
     app: &App<P>,
-    execution: Execution,
+    view: View,
     submission: Submission,
     wait: Option<Wait>,
 ) -> Reply<P> {
     let Some(wait) = wait.filter(|wait| !wait.limit().is_zero()) else {
-        let view = app.view(execution.clone()).await;
-        let view = view.unwrap_or_else(|_| bare(execution.clone()));
+        let reply = shown(StatusCode::CREATED, &view);
         return Reply {
-            afterwards: Afterwards::of(app, vec![(execution, submission)]),
-            ..shown(StatusCode::CREATED, &view)
+            afterwards: Afterwards::of(app, vec![(view.execution, submission)]),
+            ..reply
         };
     };
-    let execution = app.take_submitted(execution).await;
+    let execution = app.take_submitted(view.execution).await;
     let ended = {
         let end = pin!(app.wait_until_finished(execution.id, wait.limit()));
         let dispatch = pin!(app.dispatch_submitted(&execution, &submission));
@@ -194,7 +201,6 @@ pub async fn list<P: Platform>(app: &App<P>, parts: &Parts) -> Answer<P> {
         cursor
     });
     query.finish()?;
-    app.migrate().await?;
     let page = app
         .list(&filter, limit.unwrap_or(DEFAULT_PAGE_ITEMS), after)
         .await?;

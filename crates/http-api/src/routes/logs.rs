@@ -38,7 +38,6 @@ pub async fn get<P: Platform>(app: &App<P>, parts: &Parts, id: &str) -> Answer<P
         follow: query.flag("follow") && parts.method != http::Method::HEAD,
     };
     query.finish()?;
-    app.migrate().await?;
     let log = app
         .log(id, &options)
         .await?
@@ -77,7 +76,6 @@ async fn lines<P: Platform>(app: &App<P>, parts: &Parts, id: ExecutionId) -> Ans
         Resume::After(LogId { attempt, place }) => (Some(asked.unwrap_or(attempt)), place),
         Resume::End => return Ok(sse::nothing_more()),
     };
-    app.migrate().await?;
     let view = app.get(id).await?.ok_or_else(|| super::no_such(id))?;
     let last = view.execution.attempt;
     if attempt.is_some_and(|attempt| attempt > last) {

@@ -32,7 +32,6 @@ struct Text {
 
 /// `GET /metrics`.
 pub async fn get<P: Platform>(app: &App<P>) -> Answer<P> {
-    app.migrate().await?;
     let text = text(&app.metrics().await?, app.config().max_running);
     Ok(Reply::text(StatusCode::OK, text).header(CONTENT_TYPE, TEXT_FORMAT))
 }

@@ -71,6 +71,23 @@ fn the_smallest_request_is_accepted_and_shown_whole() {
 }
 
 #[test]
+fn an_accept_asks_the_database_once() {
+    let service = Service::default();
+    service.accept(SMALLEST);
+    assert!(service.asked() > 1, "the tables are made");
+    // There is room for one more; the others wait, and are told where.
+    for number in 2..5 {
+        service.accept(SMALLEST);
+        assert_eq!(service.asked(), 1, "{number}");
+    }
+    let batch = format!(r#"{{"executions":[{SMALLEST},{SMALLEST}]}}"#);
+    let answer = service.post("/executions:batch", &batch);
+    assert_eq!((answer.status, service.asked()), (201, 1), "{answer:?}");
+    let answer = service.get("/executions?limit=1");
+    assert_eq!((answer.status, service.asked()), (200, 1), "{answer:?}");
+}
+
+#[test]
 fn what_has_no_room_waits_in_the_queue() {
     let service = Service::default();
     service.accept(SMALLEST);

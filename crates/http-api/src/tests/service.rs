@@ -18,7 +18,7 @@ use jiff::Timestamp;
 use kubernetes::{Timeouts, Transport, TransportError};
 use serde_json::Value;
 use store::testing::{Sqlite, ready};
-use store::{ExecutionStore, Written};
+use store::{Dialect, ExecutionStore, Rows, Sql, SqlError, Statement, Written};
 
 use crate::{Afterwards, Body, BodyReader, handle};
 
@@ -27,8 +27,31 @@ pub struct Fake;
 
 impl Platform for Fake {
     type Transport = ApiServer;
-    type Sql = Sqlite;
+    type Sql = Counted;
     type Runtime = Clock;
+}
+
+/// Counts what is asked of the database: on a server, each is a request or several.
+#[derive(Clone)]
+pub struct Counted {
+    sqlite: Sqlite,
+    asked: Rc<Cell<u32>>,
+}
+
+impl Sql for Counted {
+    fn dialect(&self) -> Dialect {
+        self.sqlite.dialect()
+    }
+
+    async fn query(&self, statement: Statement) -> Result<Rows, SqlError> {
+        self.asked.set(self.asked.get() + 1);
+        self.sqlite.query(statement).await
+    }
+
+    async fn transaction(&self, statements: Vec<Statement>) -> Result<Option<Vec<Rows>>, SqlError> {
+        self.asked.set(self.asked.get() + 1);
+        self.sqlite.transaction(statements).await
+    }
 }
 
 /// The beginning of a method with its path, and the status and body that answer it.
@@ -197,6 +220,7 @@ pub struct Service {
     pub api_server: ApiServer,
     pub clock: Clock,
     pub sqlite: Sqlite,
+    asked: Rc<Cell<u32>>,
 }
 
 impl Default for Service {
@@ -236,13 +260,24 @@ impl Service {
         };
         let (api_server, sqlite) = (ApiServer::default(), Sqlite::memory());
         let config = config.expect("good settings");
-        let app = App::new(config, sqlite.clone(), api_server.clone(), clock.clone());
+        let asked = Rc::default();
+        let counted = Counted {
+            sqlite: sqlite.clone(),
+            asked: Rc::clone(&asked),
+        };
+        let app = App::new(config, counted, api_server.clone(), clock.clone());
         Self {
             app,
             api_server,
             clock,
             sqlite,
+            asked,
         }
+    }
+
+    /// How often the database was asked for something since the last call.
+    pub fn asked(&self) -> u32 {
+        self.asked.take()
     }
 
     /// Sends a request made by hand.

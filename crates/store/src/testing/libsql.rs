@@ -175,7 +175,7 @@ fn result(answer: Json) -> Result<Json, SqlError> {
         "SQLITE_IOERR" | "SQLITE_CANTOPEN" => SqlError::Unavailable(text),
         // The server has ended a transaction that lasted too long, and rolled it back.
         _ if code.contains("TIMEOUT") || text.contains("timed out") => SqlError::Busy(text),
-        _ => SqlError::Other(text),
+        _ => SqlError::from_sqlite_message(text),
     })
 }
 

@@ -40,7 +40,8 @@ fn what_is_inserted_is_read_back() {
     assert_eq!(
         inserted.expect("it inserts"),
         Inserted::New {
-            execution: execution.clone()
+            execution: execution.clone(),
+            queue_position: Some(1),
         }
     );
     if store.sql().dialect() == Dialect::Postgres {
@@ -125,6 +126,21 @@ fn the_place_in_the_queue_is_counted_from_one() {
         .map(|e| ready(store.queue_position(e)).expect("it counts"))
         .collect();
     assert_eq!(positions, [Some(1), Some(2), Some(3)]);
+    // It is told at once.
+    let told = |n: i64, priority: i32| {
+        let execution = Execution {
+            priority,
+            ..queued(n)
+        };
+        let inserted = ready(store.insert(&execution, &submission(&execution), None, 1, at(9)));
+        match inserted.expect("it inserts") {
+            Inserted::New { queue_position, .. } => queue_position,
+            other => panic!("it is new: {other:?}"),
+        }
+    };
+    assert_eq!(told(4, 0), Some(4));
+    assert_eq!(told(5, 1), Some(1));
+    assert_eq!(told(6, 0), Some(6));
     assert_eq!(
         ready(store.queue_position(&running)).expect("it counts"),
         None
@@ -149,6 +165,13 @@ fn a_place_far_back_in_the_queue_is_not_counted() {
     let position = |execution| ready(store.queue_position(execution)).expect("it counts");
     assert_eq!(position(&one_before.0), Some(u64::from(MAX_QUEUE_POSITION)));
     assert_eq!(position(beyond), None);
+    let execution = queued(last + 1);
+    let inserted = ready(store.insert(&execution, &submission(&execution), None, 0, at(9)));
+    let expected = Inserted::New {
+        execution,
+        queue_position: None,
+    };
+    assert_eq!(inserted.expect("it inserts"), expected);
 }
 
 #[test]
@@ -325,7 +348,10 @@ fn an_idempotency_key_gives_the_first_execution_again() {
     let insert = |execution: &Execution, submission: &Submission, key: Option<&str>| {
         ready(store.insert(execution, submission, key, PLENTY, at(9))).expect("it answers")
     };
-    let Inserted::New { execution: stored } = insert(&first, &asked, Some("k")) else {
+    let Inserted::New {
+        execution: stored, ..
+    } = insert(&first, &asked, Some("k"))
+    else {
         panic!("it is new");
     };
     let replay = Submission {
@@ -391,7 +417,7 @@ fn of_two_inserts_with_one_key_exactly_one_is_new() {
     for (one, other) in answers[0].iter().zip(&answers[1]) {
         let (new, existing) = match (one, other) {
             (
-                Inserted::New { execution: new },
+                Inserted::New { execution: new, .. },
                 Inserted::Existing {
                     execution,
                     same_request: true,
@@ -402,7 +428,7 @@ fn of_two_inserts_with_one_key_exactly_one_is_new() {
                     execution,
                     same_request: true,
                 },
-                Inserted::New { execution: new },
+                Inserted::New { execution: new, .. },
             ) => (new, execution),
             other => panic!("one is new, one is not: {other:?}"),
         };

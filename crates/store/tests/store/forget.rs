@@ -19,7 +19,10 @@ fn a_finished_one_goes_with_all_that_belongs_to_it() {
     execution.labels.insert("a".into(), "1".into());
     let asked = submission(&execution);
     let insert = || ready(store.insert(&execution, &asked, Some("k"), PLENTY, at(9)));
-    let Ok(Inserted::New { execution: stored }) = insert() else {
+    let Ok(Inserted::New {
+        execution: stored, ..
+    }) = insert()
+    else {
         panic!("it is new");
     };
     let stored = claim_accepted(&store, vec![stored], at(0), at(9), PLENTY, 1).remove(0);

@@ -1,9 +1,13 @@
-//! Connections that somebody died on in a transaction, which hosts hand on as they are: PostgreSQL's alone.
+//! What goes over a connection to PostgreSQL, also where somebody died on it in a transaction: hosts hand it on as it is.
+
+use std::cell::RefCell;
 
 use domain::transition::Observation;
 use domain::{Entry, transition};
+use store::testing::Postgres;
 use store::testing::ready;
-use store::{Dialect, Step, Written};
+use store::wire::{self, Wire};
+use store::{Dialect, ExecutionStore, Rows, Sql, SqlError, Statement, Step, Value, Written};
 
 use crate::support::*;
 
@@ -87,4 +91,70 @@ fn where_it_cannot_be_told_nothing_is_done_twice() {
     let events = ready(other.events(execution.id, 0, 99)).expect("it reads");
     let counts: Vec<u32> = events.iter().map(|event| event.entry.count).collect();
     assert!(counts.iter().all(|count| *count == 1), "{events:?}");
+}
+
+/// Keeps what goes over the wire: each is a request to the server.
+struct Counted {
+    inner: Postgres,
+    sent: RefCell<Vec<String>>,
+}
+
+impl Wire for Counted {
+    type Param = Value;
+
+    fn param(value: Value) -> Value {
+        value
+    }
+
+    fn execute(&self, sql: &str) -> Result<(), SqlError> {
+        self.sent.borrow_mut().push(sql.to_owned());
+        self.inner.execute(sql)
+    }
+
+    fn query(&self, sql: &str, params: &[Value]) -> Result<Rows, SqlError> {
+        self.sent.borrow_mut().push(sql.to_owned());
+        Wire::query(&self.inner, sql, params)
+    }
+}
+
+impl Sql for Counted {
+    fn dialect(&self) -> Dialect {
+        Dialect::Postgres
+    }
+
+    async fn query(&self, statement: Statement) -> Result<Rows, SqlError> {
+        wire::query(self, statement)
+    }
+
+    async fn transaction(&self, statements: Vec<Statement>) -> Result<Option<Vec<Rows>>, SqlError> {
+        wire::transaction(self, statements)
+    }
+}
+
+#[test]
+fn an_accept_is_one_request_to_the_server() {
+    let Some(place) = Place::postgres() else {
+        return;
+    };
+    let Database::Postgres(inner) = file(&place).sql().clone() else {
+        panic!("it is PostgreSQL");
+    };
+    let sent = RefCell::default();
+    let store = ExecutionStore::new(Counted { inner, sent }).with_max_queued(9);
+    let execution = queued(0);
+    let asked = with_webhook(&execution);
+    let inserted = ready(store.insert(&execution, &asked, Some("k"), 0, at(9)));
+    inserted.expect("it inserts");
+    let sent = store.sql().sent.take();
+    assert_eq!(sent.len(), 1, "{sent:#?}");
+    // What follows the answer, and only where there is room.
+    let claim = |room| {
+        let accepted = [execution.clone()];
+        ready(store.claim_accepted(&accepted, at(1), at(9), room, 1)).expect("it claims");
+        store.sql().sent.take().len()
+    };
+    assert_eq!(claim(0), 0);
+    assert_eq!(claim(1), 5, "a look, BEGIN, the turn, the write, COMMIT");
+    ready(store.get(execution.id)).expect("it reads");
+    assert_eq!(store.sql().sent.take().len(), 1);
 }

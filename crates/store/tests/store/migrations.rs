@@ -6,7 +6,9 @@ use std::thread;
 use std::time::Duration;
 
 use store::testing::{Sqlite, ready};
-use store::{Dialect, ExecutionStore, Rows, Sql, SqlError, Statement};
+use store::{
+    Dialect, ExecutionStore, Inserted, InsertedBatch, Rows, Sql, SqlError, Statement, StoreError,
+};
 
 use crate::support::*;
 
@@ -122,6 +124,96 @@ fn what_was_stored_before_there_were_priorities_has_none() {
     let claimed = ready(store.claim_queued(at(1), at(9), 1, 1)).expect("it claims");
     assert_eq!(claimed.len(), 1);
     assert_eq!(claimed[0].1, submission(&execution));
+}
+
+/// The schema as version 10 left it, without the triggers that came then.
+fn version_10(place: &Place) -> Store {
+    let sqlite = [
+        include_str!("../../migrations/sqlite/0001_executions.sql"),
+        include_str!("../../migrations/sqlite/0002_priority.sql"),
+        include_str!("../../migrations/sqlite/0003_cancel_and_expiry.sql"),
+        include_str!("../../migrations/sqlite/0004_webhooks.sql"),
+        include_str!("../../migrations/sqlite/0005_events.sql"),
+        include_str!("../../migrations/sqlite/0006_retries.sql"),
+        include_str!("../../migrations/sqlite/0007_run_timeouts.sql"),
+        include_str!("../../migrations/sqlite/0008_counters.sql"),
+        include_str!("../../migrations/sqlite/0009_followed_logs.sql"),
+        include_str!("../../migrations/sqlite/0010_creation_in_doubt.sql"),
+    ];
+    let postgres = [include_str!(
+        "../../migrations/postgres/0010_executions.sql"
+    )];
+    let database = place.open();
+    let steps: &[&str] = match database.dialect() {
+        Dialect::Postgres => &postgres,
+        _ => &sqlite,
+    };
+    for step in steps {
+        database.execute(step);
+    }
+    database.execute(
+        "CREATE TABLE schema_migrations (version BIGINT PRIMARY KEY NOT NULL, name TEXT NOT NULL)",
+    );
+    database.execute("INSERT INTO schema_migrations (version, name) VALUES (10, 'version 10')");
+    Store::new(database)
+}
+
+#[test]
+fn an_older_schema_is_brought_up_to_date_before_anything_is_accepted() {
+    let newest = memory()
+        .sql()
+        .number("SELECT max(version) FROM schema_migrations");
+    assert!(newest > 10, "there are later steps");
+    let batch = [(queued(0), submission(&queued(0)))];
+    let accept: [&dyn Fn(&Store); 2] = [
+        &|store| {
+            let (execution, asked) = &batch[0];
+            let inserted = ready(store.insert(execution, asked, None, 0, at(9)));
+            assert!(matches!(inserted, Ok(Inserted::New { .. })), "{inserted:?}");
+        },
+        &|store| {
+            let inserted = ready(store.insert_batch(&batch, None, 0, 0, at(9)));
+            assert!(
+                matches!(inserted, Ok(InsertedBatch::New { .. })),
+                "{inserted:?}"
+            );
+        },
+    ];
+    for accept in accept {
+        let place = Place::new();
+        let store = version_10(&place);
+        accept(&store);
+        let version = store
+            .sql()
+            .number("SELECT max(version) FROM schema_migrations");
+        assert_eq!(version, newest);
+        // Counted by the triggers that were not there, and once.
+        assert_eq!(ready(store.figures()).expect("it reads").waiting, 1);
+        assert_eq!(get(&store, &queued(0)), queued(0));
+    }
+}
+
+#[test]
+fn whoever_reads_first_finds_the_tables() {
+    let place = Place::new();
+    let store = Store::new(place.open());
+    assert_eq!(ready(store.get(id(0, 0))).expect("it reads"), None);
+    ready(store.ping()).expect("they are there");
+    let place = Place::new();
+    let store = version_10(&place);
+    assert_eq!(ready(store.figures()).expect("it reads").waiting, 0);
+}
+
+#[test]
+fn what_no_step_brings_is_told() {
+    let store = memory();
+    store.sql().execute("DROP TABLE state");
+    let error = ready(store.get_state("k")).expect_err("it is gone");
+    assert!(
+        matches!(error, StoreError::Sql(SqlError::Schema(_))),
+        "{error:?}"
+    );
+    assert!(!error.is_transient(), "{error:?}");
 }
 
 #[test]

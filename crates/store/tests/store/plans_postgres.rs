@@ -130,7 +130,7 @@ fn each_step_of_a_life_is_one_statement_that_reads_indexes() {
     execution.labels.insert("a".into(), "1".into());
     let asked = with_webhook(&execution);
     let inserted = ready(store.insert(&execution, &asked, Some("k"), PLENTY, at(9)));
-    let Ok(Inserted::New { execution }) = inserted else {
+    let Ok(Inserted::New { execution, .. }) = inserted else {
         panic!("it is new: {inserted:?}");
     };
     assert!(!execution.is_dispatched(), "that is the next step");

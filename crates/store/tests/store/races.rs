@@ -251,7 +251,7 @@ fn of_eight_inserts_with_one_key_one_is_new_and_the_others_get_it() {
             };
             let key = format!("key {round}");
             match ready(store.insert(&execution, &asked, Some(&key), PLENTY, at(9))) {
-                Ok(Inserted::New { execution }) => (execution.id, true),
+                Ok(Inserted::New { execution, .. }) => (execution.id, true),
                 Ok(Inserted::Existing {
                     execution,
                     same_request: true,

@@ -149,7 +149,7 @@ pub fn insert_asked(
     claim_until: Timestamp,
 ) -> Execution {
     match ready(store.insert(execution, asked, None, max_running, claim_until)) {
-        Ok(Inserted::New { execution }) => {
+        Ok(Inserted::New { execution, .. }) => {
             let now = execution.created_at;
             let all = vec![execution];
             claim_accepted(store, all, now, claim_until, max_running, 1).remove(0)

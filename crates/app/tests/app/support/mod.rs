@@ -115,7 +115,7 @@ impl Bench {
     /// Accepts a submission; its Job is not created yet.
     pub fn submit(&self, submission: &Submission) -> Execution {
         match self.world.run(self.app().submit(submission, None)) {
-            Ok(Submitted::New(execution)) => execution,
+            Ok(Submitted::New { execution, .. }) => execution,
             other => panic!("it was not accepted: {other:?}"),
         }
     }
