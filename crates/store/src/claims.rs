@@ -58,10 +58,7 @@ impl<S: Sql> ExecutionStore<S> {
         if steps.is_empty() {
             return Ok(Vec::new());
         }
-        let told = steps
-            .iter()
-            .flat_map(|(before, next)| self.dispatched_events(before, next));
-        let told: Vec<_> = told.collect();
+        let told = self.dispatches_told(&steps);
         let next: Vec<Execution> = steps.into_iter().map(|(_, next)| next).collect();
         let dispatch = self
             .dispatch(&next, claim_until, max_running)

@@ -1,11 +1,11 @@
 //! The timeline: written with the step that it tells of, in the same transaction, bounded for each execution.
 
-use domain::timeline::Entry;
-use domain::{Execution, ExecutionId};
+use domain::timeline::{self, Entry};
+use domain::{Execution, ExecutionId, Observation};
 use jiff::Timestamp;
 
-use crate::rows::{COLUMNS, Reader, execution, micros, readable};
-use crate::sql::{Builder, Dialect, Sql, Statement};
+use crate::rows::{COLUMNS, Reader, count, execution, micros, readable};
+use crate::sql::{Builder, Dialect, Sql, Statement, Value};
 use crate::{ExecutionStore, MAX_ROWS, StoreError};
 
 /// So many different things are told of one execution; later ones only where they are
@@ -157,6 +157,55 @@ impl<S: Sql> ExecutionStore<S> {
         told.collect()
     }
 
+    /// What the timelines say of dispatches, of those that came about, each as [`event`](Self::event) tells it: in one statement, run after
+    /// the one that tries them. None where nothing is said.
+    pub(crate) fn dispatches_told(&self, steps: &[(&Execution, Execution)]) -> Option<Statement> {
+        let mut told: Vec<Vec<Value>> = Vec::new();
+        for (before, after) in steps {
+            let Some(at) = after.dispatched_at else {
+                continue;
+            };
+            let entries = timeline::steps(before, &Observation::Dispatched, after, at);
+            told.extend((1_i64..).zip(&entries).map(|(number, entry)| {
+                vec![
+                    after.id.to_string().into(),
+                    count(after.generation).into(),
+                    micros(at).into(),
+                    number.into(),
+                    entry.kind.as_str().into(),
+                    entry.source.as_str().into(),
+                    shortened(&entry.message).into(),
+                ]
+            }));
+        }
+        if told.is_empty() {
+            return None;
+        }
+        let builder = self
+            .build(
+                "INSERT INTO events (execution_id, sequence, at, last_at, count, kind, source, message) \
+                 SELECT place.id, place.sequence, place.at, place.at, 1, place.kind, place.source, place.message \
+                 FROM (SELECT executions.id AS id, told.column3 AS at, told.column5 AS kind, told.column6 AS source, \
+                 told.column7 AS message, coalesce((SELECT sequence FROM events WHERE execution_id = executions.id \
+                 AND kind = told.column5 AND source = told.column6 AND message = told.column7), \
+                 (SELECT coalesce(max(sequence), 0) FROM events WHERE execution_id = executions.id) + told.column4) \
+                 AS sequence FROM (VALUES ",
+            )
+            .commas(told, |b, values| {
+                b.text("(")
+                    .commas(values, |b, value| b.bind(value))
+                    .text(")")
+            })
+            // SQLite takes the tables of a CROSS JOIN in the order in which they are written.
+            .text(
+                ") AS told CROSS JOIN executions WHERE executions.id = told.column1 \
+                 AND executions.generation = told.column2 AND executions.dispatched_at = told.column3) AS place \
+                 WHERE place.sequence <= ",
+            )
+            .bind(MAX_EVENTS);
+        Some(builder.or_once_more(false).statement())
+    }
+
     /// Takes the place of the same thing told before, or the next free one as long as there is one, behind those of other
     /// things that are told at the same time and `unseen`. Does nothing without the `condition`.
     ///
@@ -209,23 +258,27 @@ impl<S: Sql> ExecutionStore<S> {
             .text(") AS sequence) AS place WHERE place.sequence <= ")
             .bind(places)
             .text(" AND ");
-        builder = condition(builder);
-        let greatest = builder.dialect().greatest();
-        let count = if entry.counted_by_cluster {
+        condition(builder).or_once_more(entry.counted_by_cluster)
+    }
+}
+
+impl Builder {
+    /// Where the place is taken, by the same thing told before, that is counted once more, or as often as the cluster says.
+    fn or_once_more(self, counted_by_cluster: bool) -> Self {
+        let greatest = self.dialect().greatest();
+        let count = if counted_by_cluster {
             format!("{greatest}(events.count, excluded.count)")
         } else {
             "events.count + excluded.count".to_owned()
         };
-        builder.text(&format!(
+        self.text(&format!(
             " ON CONFLICT (execution_id, sequence) DO UPDATE SET \
              last_at = {greatest}(events.last_at, excluded.last_at), count = CASE \
              WHEN events.kind = excluded.kind AND events.source = excluded.source \
              AND events.message = excluded.message THEN {count} END"
         ))
     }
-}
 
-impl Builder {
     /// The number of the line that tells the same, if there is one.
     fn place_of(self, id: &str, entry: &Entry) -> Self {
         self.text("(SELECT sequence FROM events WHERE execution_id = ")

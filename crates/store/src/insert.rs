@@ -10,7 +10,7 @@ use crate::places::{POSTPONED, READY};
 use crate::rows::{
     COLUMNS, Column, Reader, changing_columns, count, fixed_columns, micros, rank, whole_micros,
 };
-use crate::sql::{Builder, Sql, SqlError, Statement};
+use crate::sql::{Builder, Sql, SqlError};
 use crate::{ExecutionStore, StoreError, payload};
 
 /// How often an insert starts anew when the execution that holds its idempotency key is gone before
@@ -188,16 +188,6 @@ impl<S: Sql> ExecutionStore<S> {
         ];
         let statements = tables.map(|(table, rows)| self.insert_all(table, rows));
         statements.into_iter().flatten().collect()
-    }
-
-    /// What the timeline says of a dispatch, if it came about: run after the statement that tries it.
-    pub(crate) fn dispatched_events(
-        &self,
-        before: &Execution,
-        after: &Execution,
-    ) -> Vec<Statement> {
-        let told = self.dispatch_told(before, after).into_iter();
-        told.map(Builder::statement).collect()
     }
 
     fn dispatch_told(&self, before: &Execution, after: &Execution) -> Vec<Builder> {
