@@ -6,6 +6,7 @@
 mod cancels;
 mod deadlines;
 mod followers;
+mod in_hand;
 mod list;
 mod queue;
 mod retention;
@@ -23,6 +24,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::{App, Error, Platform, Runtime};
 use followers::{ToFollow, Wanted};
+use in_hand::InHand;
 use queue::Room;
 
 /// The lease's name in the store.
@@ -98,6 +100,7 @@ struct Tick<'a, P: Platform> {
     /// The uids of the Jobs that this tick has deleted since their attempts are over: their pods' last events need no look at
     /// the store.
     done: RefCell<HashSet<String>>,
+    in_hand: InHand,
     /// Takes the logs that are to be followed.
     to_follow: ToFollow,
     /// Told of each attempt that ends.
@@ -166,6 +169,7 @@ impl<P: Platform> App<P> {
             failures: Cell::new(0),
             last_failure: RefCell::default(),
             done: RefCell::default(),
+            in_hand: InHand::default(),
             to_follow,
             room: Room::default(),
         };

@@ -130,8 +130,8 @@ impl<P: Platform> Tick<'_, P> {
         }
     }
 
-    /// Carries out what a pod tells.
-    pub(super) async fn see(&self, pod: PodObservation, gone: bool) {
+    /// Carries out what a pod tells, when all it told before is.
+    pub(super) async fn carry_out(&self, pod: PodObservation, gone: bool) {
         let Some(id) = pod.execution_id.map(ExecutionId) else {
             return;
         };

@@ -41,6 +41,18 @@ fn exit_codes_and_their_logs_are_kept() {
 }
 
 #[test]
+fn an_end_that_is_told_several_times_is_carried_out_once() {
+    let bench = Bench::new();
+    bench.script(500, 0, "out\n");
+    let id = bench.submit_and_dispatch(&submission());
+    bench.tick(3);
+    bench.assert_ran_once(id, "out\n");
+    // One follows it, and one reads its end.
+    assert!(bench.world.count("GET log") <= 2);
+    assert_eq!(bench.world.count("DELETE jobs"), 1);
+}
+
+#[test]
 fn a_log_that_is_unreadable_for_a_while_is_waited_for() {
     // Three reads in one attempt, so ten refusals are several attempts of several lists.
     for effect in [
