@@ -37,6 +37,10 @@ impl Applied {
     pub(crate) const fn has_ended(self) -> bool {
         matches!(self, Self::Finished | Self::Retried)
     }
+
+    const fn is_written(self) -> bool {
+        matches!(self, Self::Finished | Self::Retried | Self::Changed)
+    }
 }
 
 /// The attempt that a record is at: what is seen or decided by it is about no other.
@@ -68,43 +72,71 @@ impl<P: Platform> App<P> {
         observation: &Observation,
         pod: Option<&PodObservation>,
     ) -> Result<Applied, Error> {
-        for _ in 0..CAS_ATTEMPTS {
-            let Some(current) = self.store.get(id).await? else {
+        let mut known = self.records.take(id);
+        for _ in 0..=CAS_ATTEMPTS {
+            let is_read = known.is_none();
+            let current = match known.take() {
+                None => self.store.get(id).await?,
+                known => known,
+            };
+            let Some(current) = current else {
                 return Ok(Applied::Unknown);
             };
-            if current.status == Status::Finished {
-                return Ok(Applied::Over);
-            }
-            match current.relevance(about) {
-                Relevance::Current => {}
-                Relevance::Past => return Ok(Applied::Over),
-                Relevance::Foreign => return Ok(Applied::Nothing),
-            }
-            let now = self.runtime.now();
-            let Some(next) = transition(&current, observation, now) else {
-                return Ok(Applied::Nothing);
-            };
-            let (written, applied) = if next.status == Status::Finished {
-                let mut log = self.log_at_the_end(&current, &next, pod).await?;
-                if current.log.is_some() {
-                    // Its Job's deletion was decided before, and its log kept: there may be none left to read.
-                    let kept = self.store.log(id).await?.unwrap_or_default();
-                    log = better(kept, log);
-                }
-                self.store_end(&current, observation, &next, &log, now)
-                    .await?
-            } else {
-                let told = timeline::steps(&current, observation, &next, now);
-                let written = self.store.update(Step::new(&next, &told)).await?;
-                (written, Applied::Changed)
-            };
-            match written {
-                Written::Updated => return Ok(applied),
-                Written::Stale => {}
-                Written::Missing => return Ok(Applied::Unknown),
+            let applied = self.apply_to(current, about, observation, pod).await?;
+            // That nothing comes of it is to be said by what is stored. A start that waits longer tells so again.
+            let is_sure = is_read
+                || applied.is_some_and(Applied::is_written)
+                || matches!(observation, Observation::Waiting(_));
+            if let Some(applied) = applied.filter(|_| is_sure) {
+                return Ok(applied);
             }
         }
         Err(Error::Contended)
+    }
+
+    /// The same, to the record as it is given; none where another generation is stored.
+    async fn apply_to(
+        &self,
+        current: Execution,
+        about: About<'_>,
+        observation: &Observation,
+        pod: Option<&PodObservation>,
+    ) -> Result<Option<Applied>, Error> {
+        if current.status == Status::Finished {
+            return Ok(Some(Applied::Over));
+        }
+        match current.relevance(about) {
+            Relevance::Current => {}
+            Relevance::Past => return Ok(Some(Applied::Over)),
+            Relevance::Foreign => return Ok(Some(Applied::Nothing)),
+        }
+        let now = self.runtime.now();
+        let Some(next) = transition(&current, observation, now) else {
+            self.records.keep(current);
+            return Ok(Some(Applied::Nothing));
+        };
+        let (written, applied) = if next.status == Status::Finished {
+            let mut log = self.log_at_the_end(&current, &next, pod).await?;
+            if current.log.is_some() {
+                // Its Job's deletion was decided before, and its log kept: there may be none left to read.
+                let kept = self.store.log(current.id).await?.unwrap_or_default();
+                log = better(kept, log);
+            }
+            self.store_end(&current, observation, &next, &log, now)
+                .await?
+        } else {
+            let told = timeline::steps(&current, observation, &next, now);
+            let written = self.store.update(Step::new(&next, &told)).await?;
+            if written == Written::Updated {
+                self.records.keep(next);
+            }
+            (written, Applied::Changed)
+        };
+        Ok(match written {
+            Written::Updated => Some(applied),
+            Written::Stale => None,
+            Written::Missing => Some(Applied::Unknown),
+        })
     }
 
     /// Stores how the attempt `ended`: as the execution's end, or with the next attempt in its place.

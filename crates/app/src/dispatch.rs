@@ -109,6 +109,7 @@ impl<P: Platform> App<P> {
         if let Some(next) = domain::transition(execution, &exists, now) {
             let told = timeline::steps(execution, &exists, &next, now);
             if self.store.update(Step::new(&next, &told)).await? == Written::Updated {
+                self.records.keep(next);
                 return Ok(Created::Settled);
             }
         }

@@ -6,8 +6,9 @@ use kubernetes::{EventObservation, PodObservation};
 use store::{Event, MAX_EVENTS};
 
 use crate::apply::{Applied, about};
-use crate::observe::{STARTING, observation};
+use crate::observe::observation;
 use crate::{App, Error, Platform, Runtime};
+use domain::transition::STARTING;
 
 /// How long after the dispatch a policy may refuse the pod before that is believed to be its last word: somebody may be
 /// just changing it. The start clock, which is longer as a rule, need not be waited for.

@@ -24,6 +24,7 @@ mod read;
 mod readiness;
 #[cfg(test)]
 mod recorded;
+mod records;
 mod retire;
 mod submit;
 mod tick;
@@ -60,6 +61,7 @@ use std::rc::Rc;
 use domain::{ContainerEnd, ExecutionId};
 use followers::Follower;
 use kubernetes::Client;
+use records::Records;
 use store::ExecutionStore;
 
 /// The state key of the database's own mark.
@@ -75,6 +77,7 @@ pub struct App<P: Platform> {
     /// How containers of pods that are being deleted ended, by the pods' uids, as this instance's watch has seen it:
     /// between two looks at such a pod it may be gone with its end.
     seen_ends: RefCell<HashMap<String, ContainerEnd>>,
+    records: Records,
     /// The logs that this instance follows, if it ticks.
     // In order: they are stored one after the other, and the simulator replays histories.
     followers: RefCell<BTreeMap<ExecutionId, Rc<Follower>>>,
@@ -92,6 +95,7 @@ impl<P: Platform> App<P> {
             runtime,
             database: OnceCell::new(),
             seen_ends: RefCell::default(),
+            records: Records::default(),
             followers: RefCell::default(),
         }
     }

@@ -1,11 +1,8 @@
 //! What a pod says, as an observation of the execution. Pure.
 
-use domain::transition::waiting;
+use domain::transition::{STARTING, waiting};
 use domain::{ContainerEnd, Observation, Reason, Waiting, WaitingKind};
 use kubernetes::{PodObservation, Terminated};
-
-/// What an execution waits for between its Job's creation and its container's start when nothing is wrong.
-pub(crate) const STARTING: &str = "its Job is created; its container has not started yet";
 
 /// What the pod tells about its execution; none where it tells nothing new.
 pub(crate) fn observation(pod: &PodObservation) -> Option<Observation> {

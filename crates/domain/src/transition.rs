@@ -98,6 +98,12 @@ pub enum Observation {
     },
 }
 
+/// What an execution waits for from its dispatch until its Job's uid is stored.
+const CREATING: &str = "its Job is being created";
+
+/// What it waits for from then until its container's start, when nothing is wrong.
+pub const STARTING: &str = "its Job is created; its container has not started yet";
+
 /// The next generation of the execution, or none where the observation changes nothing.
 pub fn transition(
     execution: &Execution,
@@ -111,7 +117,7 @@ pub fn transition(
     match observation {
         Observation::Dispatched if execution.dispatched_at.is_none() => {
             next.dispatched_at = Some(now.max(execution.due_at));
-            next.waiting = Some(waiting(WaitingKind::Starting, "its Job is being created"));
+            next.waiting = Some(waiting(WaitingKind::Starting, CREATING));
         }
         // What is canceled does not go back into the queue: whoever cancels it finds out that there is no Job.
         Observation::Postponed(why)
@@ -125,6 +131,17 @@ pub fn transition(
         Observation::JobExists { uid } if execution.job_uid.is_none() => {
             next.job_uid = Some(uid.clone());
             next.dispatched_at.get_or_insert(now.max(execution.due_at));
+            if waits_with(execution, CREATING) {
+                next.waiting = Some(waiting(WaitingKind::Starting, STARTING));
+            }
+        }
+        // The pod may be seen before the Job's uid is stored, which says the same.
+        Observation::Waiting(why)
+            if why.message == STARTING
+                && execution.job_uid.is_none()
+                && waits_with(execution, CREATING) =>
+        {
+            return None;
         }
         Observation::Waiting(why)
             if execution.started_at.is_none() && execution.cancel_requested_at.is_none() =>
@@ -276,6 +293,11 @@ fn ran_too_long(execution: &Execution, end: Option<&ContainerEnd>) -> Ending {
             format!("the script ran longer than its limit of {limit} s and {how}"),
         )
     }
+}
+
+fn waits_with(execution: &Execution, message: &str) -> bool {
+    let waiting = execution.waiting.as_ref();
+    waiting.is_some_and(|waiting| waiting.message == message)
 }
 
 /// A waiting reason in our own words.

@@ -54,7 +54,7 @@ fn an_end_that_is_told_several_times_is_carried_out_once() {
 
 #[test]
 fn a_log_that_is_unreadable_for_a_while_is_waited_for() {
-    // Three reads in one attempt, so ten refusals are several attempts of several lists.
+    // Three reads in one attempt, so twenty refusals are several attempts of several lists.
     for effect in [
         unreadable(),
         Effect::NotSent,
@@ -64,7 +64,7 @@ fn a_log_that_is_unreadable_for_a_while_is_waited_for() {
         let bench = Bench::new();
         bench.script(500, 0, "hello\n");
         let id = bench.submit_and_dispatch(&submission());
-        bench.world.fault("GET log", 10, effect);
+        bench.world.fault("GET log", 20, effect);
         // What the watch told and could not be carried out is left to the next tick's list.
         let reports = [bench.tick(3), bench.tick(9)];
         assert!(bench.world.all_faults_fired());

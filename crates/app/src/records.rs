@@ -1,0 +1,31 @@
+//! Records as this instance has last read or written them, so that what follows need not read them again.
+//!
+//! A tick sees each execution a dozen times between its dispatch and its end. By a record from here something is written at
+//! most: the write compares the generation, and where that fails the record is read.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+
+use domain::{Execution, ExecutionId};
+
+/// So many are kept at most, of about 1 KiB each: an instance that ticks has a few MiB to spare, and what is beyond is read.
+const MAX_RECORDS: usize = 4_096;
+
+/// Unfinished executions, by their ids.
+#[derive(Default)]
+pub(crate) struct Records(RefCell<HashMap<ExecutionId, Execution>>);
+
+impl Records {
+    /// Keeps it for what is seen next, if there is room.
+    pub fn keep(&self, execution: Execution) {
+        let mut records = self.0.borrow_mut();
+        if records.len() < MAX_RECORDS || records.contains_key(&execution.id) {
+            records.insert(execution.id, execution);
+        }
+    }
+
+    /// Takes it: whoever writes by it keeps what was written.
+    pub fn take(&self, id: ExecutionId) -> Option<Execution> {
+        self.0.borrow_mut().remove(&id)
+    }
+}
