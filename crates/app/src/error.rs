@@ -27,11 +27,6 @@ impl Error {
         }
     }
 
-    /// Whether the API server has forgotten the resourceVersion that was asked for.
-    pub(crate) fn is_gone(&self) -> bool {
-        matches!(self, Self::Kubernetes(error) if error.is_gone())
-    }
-
     /// The error with all its sources, for the operator's log.
     pub fn chain(&self) -> String {
         let mut text = self.to_string();

@@ -1,7 +1,7 @@
 //! One tick: take the lease, see what changed, dispatch what waits, end what is due, until the budget is spent.
 //!
-//! A tick is idempotent and does not know who called it. It never retries inside: whatever fails is marked, and the
-//! next tick begins with a full list, which is the truth that the watch only hints at.
+//! A tick is idempotent and does not know who called it. It never retries inside: whatever fails is marked, and a full list
+//! follows, which is the truth that the watch only hints at.
 
 mod cancels;
 mod deadlines;
@@ -10,6 +10,7 @@ mod in_hand;
 mod list;
 mod queue;
 mod retention;
+mod signal;
 mod starting;
 mod watch;
 mod webhooks;
@@ -25,7 +26,8 @@ use jiff::{SignedDuration, Timestamp};
 use crate::{App, Error, Platform, Runtime};
 use followers::{ToFollow, Wanted};
 use in_hand::InHand;
-use queue::Room;
+use list::{Listing, Pass};
+use signal::Signal;
 
 /// The lease's name in the store.
 const LEASE: &str = "tick";
@@ -49,8 +51,12 @@ const LAST_ATTEMPTS: SignedDuration = SignedDuration::from_secs(2);
 /// The state key of the last tick's time, RFC 3339; readiness looks at it.
 pub(crate) const LAST_TICK: &str = "lastTick";
 
-/// The state key of the pods' resourceVersion to watch from, set only by a tick that left nothing undone.
+/// The state key of the pods' resourceVersion to watch from: what came before it is carried out, or for a list to tell that is
+/// under way or to follow.
 const RESOURCE_VERSION: &str = "podsResourceVersion";
+
+/// The state key of how far the full list is.
+const LISTING: &str = "listing";
 
 /// The state key of the last full list's time, RFC 3339.
 const LISTED_AT: &str = "listedAt";
@@ -76,7 +82,7 @@ pub struct TickReport {
     pub forgotten: u32,
     /// How many Jobs it deleted that were made for executions which this database no longer knows.
     pub swept: u32,
-    /// Whether it began with a full list.
+    /// Whether it made a full list, or a part of one.
     pub listed: bool,
     /// How many things it left to the next tick.
     pub failures: u32,
@@ -97,14 +103,23 @@ struct Tick<'a, P: Platform> {
     swept: Cell<u32>,
     failures: Cell<u32>,
     last_failure: RefCell<String>,
+    listed: Cell<bool>,
+    /// Something was left undone that a list tells of which begins from now on.
+    missed: Cell<bool>,
+    /// Given with each of these.
+    list_wanted: Signal,
+    /// Whether there is a version to watch from.
+    knows_version: Cell<bool>,
+    /// How far the list is, as it is stored.
+    kept_place: RefCell<String>,
     /// The uids of the Jobs that this tick has deleted since their attempts are over: their pods' last events need no look at
     /// the store.
     done: RefCell<HashSet<String>>,
     in_hand: InHand,
     /// Takes the logs that are to be followed.
     to_follow: ToFollow,
-    /// Told of each attempt that ends.
-    room: Room,
+    /// Given with each attempt that ends.
+    room: Signal,
 }
 
 impl<P: Platform> App<P> {
@@ -168,10 +183,15 @@ impl<P: Platform> App<P> {
             swept: Cell::new(0),
             failures: Cell::new(0),
             last_failure: RefCell::default(),
+            listed: Cell::new(false),
+            missed: Cell::new(false),
+            list_wanted: Signal::default(),
+            knows_version: Cell::new(false),
+            kept_place: RefCell::default(),
             done: RefCell::default(),
             in_hand: InHand::default(),
             to_follow,
-            room: Room::default(),
+            room: Signal::default(),
         };
         let leading = async {
             let report = tick.run(wanted).await;
@@ -187,10 +207,10 @@ impl<P: Platform> Tick<'_, P> {
     async fn run(&self, wanted: Wanted) -> Result<TickReport, Error> {
         self.mark().await?;
         let watched = async {
-            let (listed, version) = self.follow_pods().await;
-            (listed, version, self.failures.get())
+            let (version, pass) = self.take_place().await;
+            futures::join!(self.follow_pods(version), self.keep_listing(pass))
         };
-        let ((listed, version, failures), (), (), (), (), (), (), ()) = futures::join!(
+        let ((version, pass), (), (), (), (), (), (), ()) = futures::join!(
             watched,
             self.drain_queue(),
             self.end_what_is_due(),
@@ -201,12 +221,7 @@ impl<P: Platform> Tick<'_, P> {
             self.keep_lease(),
         );
         self.save_followed().await;
-        // What failed beside or after the watch asks for a list too, and whoever has the lease now goes by its own.
-        if let Some(version) = version.filter(|_| !self.lost.get())
-            && failures == self.failures.get()
-        {
-            self.app.store.set_state(RESOURCE_VERSION, &version).await?;
-        }
+        self.leave_place(version, pass.as_ref()).await?;
         self.mark().await?;
         Ok(TickReport {
             leader: true,
@@ -215,9 +230,60 @@ impl<P: Platform> Tick<'_, P> {
             finished: self.finished.get(),
             forgotten: self.forgotten.get(),
             swept: self.swept.get(),
-            listed,
+            listed: self.listed.get(),
             failures: self.failures.get(),
         })
+    }
+
+    /// Where the tick before has left off: the version to watch from, and the list under way. The version is taken out of the store:
+    /// a tick that is killed leaves none, so that its successor lists and finds what was half done.
+    async fn take_place(&self) -> (Option<String>, Option<Pass>) {
+        match self.try_to_take_place().await {
+            Ok((version, pass)) => {
+                self.knows_version.set(version.is_some());
+                (version, pass)
+            }
+            Err(error) => {
+                self.failed("where the last tick left off could not be read", &error);
+                (None, None)
+            }
+        }
+    }
+
+    async fn try_to_take_place(&self) -> Result<(Option<String>, Option<Pass>), Error> {
+        let store = &self.app.store;
+        let [version, listed_at, place] = store
+            .get_states([RESOURCE_VERSION, LISTED_AT, LISTING])
+            .await?;
+        let version = version.filter(|version| !version.is_empty());
+        if version.is_some() {
+            store.set_state(RESOURCE_VERSION, "").await?;
+        }
+        let place = place.unwrap_or_default();
+        let Listing { pass, again } = Listing::read(&place);
+        self.kept_place.replace(place);
+        let listed_at = listed_at.and_then(|text| text.parse::<Timestamp>().ok());
+        let is_recent =
+            listed_at.is_some_and(|at| self.app.now().duration_since(at) < FULL_LIST_EVERY);
+        if again || pass.is_none() && !is_recent {
+            self.missed.set(true);
+        }
+        Ok((version, pass))
+    }
+
+    /// Leaves to the next tick where this one is. Whoever has the lease now goes by its own.
+    async fn leave_place(&self, version: Option<String>, pass: Option<&Pass>) -> Result<(), Error> {
+        // What was missed is to be known before anybody relies on the version.
+        if self.lost.get() || !self.keep_place(pass).await {
+            return Ok(());
+        }
+        if let Some(version) = version {
+            let store = &self.app.store;
+            store
+                .set_state_while_holding(LEASE, &self.holder, RESOURCE_VERSION, &version)
+                .await?;
+        }
+        Ok(())
     }
 
     async fn mark(&self) -> Result<(), Error> {
@@ -235,7 +301,7 @@ impl<P: Platform> Tick<'_, P> {
     /// One execution is finished.
     fn count_finished(&self) {
         self.finished.set(self.finished.get() + 1);
-        self.room.free();
+        self.room.give();
     }
 
     /// Sleeps that long, or until the tick's end.
@@ -277,8 +343,20 @@ impl<P: Platform> Tick<'_, P> {
         }
     }
 
-    /// Notes something that is left to the next tick. What fails alike again and again is logged once a tick.
+    /// A full list is to begin from now on.
+    fn miss(&self) {
+        self.missed.set(true);
+        self.list_wanted.give();
+    }
+
+    /// Notes something that is left undone, for a full list to find.
     fn failed(&self, what: &str, error: &Error) {
+        self.miss();
+        self.put_off(what, error);
+    }
+
+    /// Notes something that failed and is tried again anyway. What fails alike again and again is logged once a tick.
+    fn put_off(&self, what: &str, error: &Error) {
         self.failures.set(self.failures.get() + 1);
         let text = format!("{what}: {}", error.chain());
         if *self.last_failure.borrow() == text {

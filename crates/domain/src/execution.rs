@@ -324,3 +324,46 @@ pub fn job_name(id: ExecutionId, attempt: u32) -> String {
         later => format!("x-{id}-{later}"),
     }
 }
+
+/// The execution whose Job has that name, whichever attempt's it is; none where no Job of ours is called so. Names are in the
+/// order of these ids.
+pub fn id_in_job_name(name: &str) -> Option<ExecutionId> {
+    let rest = name.strip_prefix("x-")?;
+    let (id, attempt) = rest.split_at_checked(uuid::fmt::Hyphenated::LENGTH)?;
+    let is_ours = attempt.is_empty() || attempt.starts_with('-');
+    id.parse().ok().filter(|_| is_ours)
+}
+
+#[cfg(test)]
+mod tests {
+    //! The names of Jobs, there and back.
+    use super::*;
+
+    #[test]
+    fn the_name_of_a_job_tells_its_execution_and_nothing_else_does() {
+        let id = |n: u8| ExecutionId::new(Timestamp::UNIX_EPOCH, [n; 10]);
+        for attempt in [1, 2, 10] {
+            assert_eq!(id_in_job_name(&job_name(id(7), attempt)), Some(id(7)));
+        }
+        let text = id(7).to_string();
+        for name in [
+            "",
+            "x-",
+            "x-1",
+            "y-01890a5d-ac96-774b-bcce-b302099a8057",
+            &text,
+            &format!("x-{}", &text[1..]),
+            &format!("x-{text}9"),
+            "x-ééééééééééééééééééééé",
+        ] {
+            assert_eq!(id_in_job_name(name), None, "{name}");
+        }
+        // A page of names ends where a page of ids does.
+        let mut names: Vec<String> = (1..=3)
+            .flat_map(|n| (1..=12).map(move |attempt| job_name(id(n), attempt)))
+            .collect();
+        names.sort();
+        let ids: Vec<_> = names.iter().filter_map(|n| id_in_job_name(n)).collect();
+        assert!(ids.is_sorted() && ids.len() == names.len());
+    }
+}

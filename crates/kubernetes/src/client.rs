@@ -245,7 +245,7 @@ impl<T: Transport> Client<T> {
     /// One page of Jobs. `limit` is the most there can be; fewer come when they are large.
     ///
     /// # Errors
-    /// [`Error::Gone`] when the continue token is too old: begin anew.
+    /// [`Error::Gone`] when the continue token is too old: go on with [`Error::continue_token`], or begin anew.
     pub async fn list_jobs(
         &self,
         selector: &str,
@@ -407,8 +407,8 @@ impl<T: Transport> Client<T> {
                 .into_iter()
                 .map(K::from)
                 .collect(),
-            resource_version: list.metadata.resource_version,
-            continue_token: list.metadata.r#continue.filter(|token| !token.is_empty()),
+            resource_version: list.metadata.resource_version.clone(),
+            continue_token: list.metadata.next(),
         })
     }
 

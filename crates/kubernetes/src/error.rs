@@ -51,6 +51,8 @@ pub enum Error {
     Gone {
         /// The API server's words.
         message: String,
+        /// Gives the pages from that place on as they are now, where it was a continue token that is too old.
+        continue_token: Option<String>,
     },
     /// 422: the object breaks a rule of the API.
     #[error("invalid: {message}")]
@@ -184,6 +186,21 @@ impl Error {
         matches!(self, Self::Gone { .. })
     }
 
+    /// Whether the API server makes nothing of a request that it would have understood once: of a continue token, that it is
+    /// too old, or that no server of its version has made it.
+    pub fn is_refused_place(&self) -> bool {
+        matches!(self, Self::Gone { .. } | Self::BadRequest { .. })
+    }
+
+    /// Where a list goes on whose continue token is too old, if the API server says so: what changed since its first page may be
+    /// in the rest of it or not.
+    pub fn continue_token(&self) -> Option<&str> {
+        match self {
+            Self::Gone { continue_token, .. } => continue_token.as_deref(),
+            _ => None,
+        }
+    }
+
     /// Whether a ResourceQuota stands in the way.
     pub fn is_quota(&self) -> bool {
         matches!(self, Self::Forbidden { is_quota: true, .. })
@@ -240,7 +257,10 @@ impl Error {
             404 => Self::NotFound { message },
             409 if status.reason == "AlreadyExists" => Self::AlreadyExists { message },
             409 => Self::Conflict { message },
-            410 => Self::Gone { message },
+            410 => Self::Gone {
+                message,
+                continue_token: status.metadata.and_then(|metadata| metadata.next()),
+            },
             413 => Self::RequestTooLarge { message },
             422 => Self::Invalid {
                 message,

@@ -187,3 +187,25 @@ fn a_long_message_is_cut_between_characters() {
     assert!(message.len() <= MESSAGE_LIMIT_BYTES + '…'.len_utf8());
     assert!(message.ends_with("é…"));
 }
+
+#[test]
+fn a_list_that_is_too_old_says_where_to_go_on() {
+    let gone = |metadata: &str| {
+        let body = format!(
+            r#"{{"kind":"Status","status":"Failure","metadata":{metadata},"code":410,"reason":"Expired","message":"too old"}}"#
+        );
+        Error::refusal(410, None, body.as_bytes())
+    };
+    assert_eq!(
+        gone(r#"{"continue":"eyJ2Ijoi"}"#).continue_token(),
+        Some("eyJ2Ijoi")
+    );
+    for without in ["{}", "null", r#"{"continue":""}"#] {
+        let error = gone(without);
+        assert_eq!(error.continue_token(), None, "{without}");
+        assert!(error.is_gone() && error.is_refused_place());
+    }
+    let strange = status(400, "BadRequest", "continue key is not valid");
+    assert!(strange.is_refused_place() && !strange.is_gone());
+    assert!(!status(503, "ServiceUnavailable", "").is_refused_place());
+}

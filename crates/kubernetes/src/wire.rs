@@ -66,6 +66,13 @@ pub struct ListMetadata {
     pub r#continue: Option<String>,
 }
 
+impl ListMetadata {
+    /// The token of the next page; none on the last one.
+    pub(crate) fn next(self) -> Option<String> {
+        self.r#continue.filter(|token| !token.is_empty())
+    }
+}
+
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct Condition {
@@ -187,6 +194,7 @@ pub struct Status {
     pub reason: String,
     pub message: String,
     pub details: Option<StatusDetails>,
+    pub metadata: Option<ListMetadata>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -26,6 +26,9 @@ pub const MAX_CLAIMS: u32 = 32;
 /// At most this many executions are in one answer without their submissions: 1 KiB each as a rule.
 pub const MAX_ROWS: u32 = 1_000;
 
+/// Comes after each id in the order of bytes.
+const BEHIND_ALL_IDS: &str = "g";
+
 /// The number of the first changing column in [`dispatch`](ExecutionStore::dispatch)'s VALUES, whose
 /// columns are named column1, column2, … both in SQLite and in PostgreSQL.
 const FIRST_CHANGING: usize = 4;
@@ -216,10 +219,11 @@ impl<S: Sql> ExecutionStore<S> {
     }
 
     /// The unfinished executions whose Job exists or existed, in the order of their ids, from the
-    /// one after `after` on; at most `limit` and [`MAX_ROWS`].
+    /// one after `after` on, up to `upto`; at most `limit` and [`MAX_ROWS`].
     pub async fn unfinished_dispatched(
         &self,
         after: Option<ExecutionId>,
+        upto: Option<ExecutionId>,
         limit: u32,
     ) -> Result<Vec<Execution>, StoreError> {
         let statement = self
@@ -229,6 +233,8 @@ impl<S: Sql> ExecutionStore<S> {
             .text(DISPATCHED)
             .text(" AND job_uid IS NOT NULL AND id > ")
             .bind(after.map(|id| id.to_string()).unwrap_or_default())
+            .text(" AND id <= ")
+            .bind(upto.map_or_else(|| BEHIND_ALL_IDS.to_owned(), |id| id.to_string()))
             .text(" ORDER BY id LIMIT ")
             .bind(limit.min(MAX_ROWS))
             .statement();

@@ -5,9 +5,11 @@ use jiff::Timestamp;
 
 use crate::attempts::stored_log;
 use crate::places::READY;
-use crate::rows::{COLUMNS, Column, Reader, changing_columns, count, execution, micros, rank};
+use crate::rows::{
+    COLUMNS, Column, Reader, changing_columns, count, execution, micros, rank, readable,
+};
 use crate::sql::{Builder, Sql, SqlError};
-use crate::{ExecutionStore, Step, StoreError};
+use crate::{ExecutionStore, MAX_ROWS, Step, StoreError};
 
 /// A place in the queue beyond this is not counted: the count reads as many index entries.
 pub const MAX_QUEUE_POSITION: u32 = 1_000;
@@ -64,6 +66,23 @@ impl<S: Sql> ExecutionStore<S> {
             .bind(id.to_string())
             .statement();
         self.query_row(statement).await?.map(execution).transpose()
+    }
+
+    /// Those of the executions with these ids that are there and can be read, in no particular order. At most
+    /// [`MAX_ROWS`] ids.
+    pub async fn get_many(&self, ids: &[ExecutionId]) -> Result<Vec<Execution>, StoreError> {
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        let ids = ids.iter().take(MAX_ROWS as usize);
+        let statement = self
+            .build("SELECT ")
+            .text(COLUMNS)
+            .text(" FROM executions WHERE id IN (")
+            .commas(ids, |b, id| b.bind(id.to_string()))
+            .text(")")
+            .statement();
+        readable(self.query(statement).await?.rows.into_iter().map(execution))
     }
 
     /// Its place in the queue, counted from 1; none when it is not in the queue, waits for a later attempt, or is further

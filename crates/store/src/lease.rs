@@ -1,5 +1,7 @@
 //! Leases, for what only one may do at a time, and the reconciler's small facts.
 
+use std::collections::HashMap;
+
 use jiff::Timestamp;
 
 use crate::rows::{Reader, micros};
@@ -115,6 +117,24 @@ impl<S: Sql> ExecutionStore<S> {
             .transpose()
     }
 
+    /// Several of them in one statement, in the order of `keys`.
+    pub async fn get_states<const N: usize>(
+        &self,
+        keys: [&str; N],
+    ) -> Result<[Option<String>; N], StoreError> {
+        let statement = self
+            .build("SELECT name, value FROM state WHERE name IN (")
+            .commas(keys, |b, key| b.bind(key))
+            .text(")")
+            .statement();
+        let mut found = HashMap::new();
+        for row in self.query(statement).await?.rows {
+            let mut reader = Reader::new("state", row);
+            found.insert(reader.text("name")?, reader.text("value")?);
+        }
+        Ok(keys.map(|key| found.remove(key)))
+    }
+
     /// A small fact that never changes: stores this value if there is none yet, and gives what is stored then.
     pub async fn settle_state(&self, key: &str, value: &str) -> Result<String, StoreError> {
         if let Some(settled) = self.get_state(key).await? {
@@ -143,5 +163,29 @@ impl<S: Sql> ExecutionStore<S> {
             .statement();
         self.query(statement).await?;
         Ok(())
+    }
+    /// The same by the holder of a lease only; answers whether it was that. Whoever is slow to learn that another has the lease
+    /// thus takes nothing back that the other has written.
+    pub async fn set_state_while_holding(
+        &self,
+        lease: &str,
+        holder: &str,
+        key: &str,
+        value: &str,
+    ) -> Result<bool, StoreError> {
+        let statement = self
+            .build("INSERT INTO state (name, value) SELECT ")
+            .bind(key)
+            .text(", ")
+            .bind(value)
+            .text(" FROM leases WHERE name = ")
+            .bind(lease)
+            .text(" AND holder = ")
+            .bind(holder)
+            // Whoever takes it at this moment waits, or was first and is seen.
+            .postgres(" FOR SHARE")
+            .text(" ON CONFLICT (name) DO UPDATE SET value = excluded.value RETURNING name")
+            .statement();
+        Ok(self.query_row(statement).await?.is_some())
     }
 }

@@ -46,6 +46,9 @@ const IDLE_TICK_MS: i64 = 2_000;
 /// deleted.
 const SWEPT_MS: i64 = 1_261_000;
 
+/// More ticks than a full list takes.
+const MOST_LIST_TICKS: usize = 40;
+
 /// More attempts at webhooks than are made before the receiver is well again.
 const MOST_ATTEMPTS: usize = 20;
 
@@ -110,9 +113,10 @@ impl Driver {
         let world = self.world.clone();
         world.skew.replace(vec![0; self.plan.hosts]);
         world.max_running.set(self.plan.max_running);
+        world.pages.set(self.plan.pages);
         world.note(&format!(
-            "{} hosts, {} at once, tick every {} ms, {faults:?}",
-            self.plan.hosts, self.plan.max_running, self.plan.period_ms
+            "{} hosts, {} at once, tick every {} ms, {:?}, {faults:?}",
+            self.plan.hosts, self.plan.max_running, self.plan.period_ms, self.plan.pages
         ));
         world.faults.replace(faults);
         for planned in &self.plan.submissions {
@@ -146,11 +150,11 @@ impl Driver {
         checks::endings(self);
         // The next full list finds what the world still has, and what it began is over some time after.
         self.until(world.now() + SWEPT_MS);
-        self.idle_ticks(2);
+        self.full_list();
         if checks::names_are_held(&world) {
             // A creation came after all ticks: from that list on its Job only keeps its name.
             self.until(world.now() + SWEPT_MS);
-            self.idle_ticks(2);
+            self.full_list();
         }
         self.until(world.now() + 30_000);
         checks::nothing_left(&world);
@@ -169,6 +173,20 @@ impl Driver {
             self.until(due.max(self.world.now()) + 1);
             self.idle_ticks(1);
         }
+    }
+
+    /// Ticks until the full list is made that is due, and none is wanted after it.
+    fn full_list(&mut self) {
+        let before = self.world.state("listedAt");
+        for _ in 0..MOST_LIST_TICKS {
+            self.idle_ticks(1);
+            let is_under_way = self.world.state("listing").is_some_and(|l| !l.is_empty());
+            if !is_under_way && self.world.state("listedAt") != before {
+                return;
+            }
+        }
+        self.world
+            .broken("I12: the full list does not come to its end".to_owned());
     }
 
     fn idle_ticks(&mut self, count: usize) {

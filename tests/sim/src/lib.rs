@@ -14,6 +14,7 @@ mod harm;
 mod history;
 mod ledger;
 mod mutant;
+mod pages;
 mod plan;
 mod platform;
 mod receiver;

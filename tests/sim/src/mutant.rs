@@ -3,17 +3,18 @@
 //!
 //! | invariant | mistakes that it catches |
 //! |---|---|
-//! | I1: ends within its bound, and is kept until then | [`NoRecovery`](Mutant::NoRecovery), [`VersionKeptAfterFailure`](Mutant::VersionKeptAfterFailure), [`ForgottenEarly`](Mutant::ForgottenEarly) |
+//! | I1: ends within its bound, and is kept until then | [`NoRecovery`](Mutant::NoRecovery), [`VersionKeptAfterFailure`](Mutant::VersionKeptAfterFailure), [`MissForgotten`](Mutant::MissForgotten), [`ForgottenEarly`](Mutant::ForgottenEarly) |
 //! | I2: at most one start | [`NoDoubt`](Mutant::NoDoubt) |
 //! | I3: only forward, and what is finished stays | [`NoCompareAndSet`](Mutant::NoCompareAndSet) |
 //! | I4: the outcome is the script's own end | [`GuessedSuccess`](Mutant::GuessedSuccess) |
 //! | I5: the log is exact or flagged | [`LogCut`](Mutant::LogCut), [`DeletedBeforeLogRead`](Mutant::DeletedBeforeLogRead) |
 //! | I6: same key, same id | [`KeyDropped`](Mutant::KeyDropped) |
-//! | I7: nothing of ours is left, nothing of others touched | [`OrphanedPods`](Mutant::OrphanedPods), [`NoUidPrecondition`](Mutant::NoUidPrecondition), [`DatabaseIgnored`](Mutant::DatabaseIgnored) |
+//! | I7: nothing of ours is left, nothing of others touched | [`OrphanedPods`](Mutant::OrphanedPods), [`NoUidPrecondition`](Mutant::NoUidPrecondition), [`DatabaseIgnored`](Mutant::DatabaseIgnored), [`ListForgotten`](Mutant::ListForgotten) |
 //! | I8: quiet means quiet | [`VersionDropped`](Mutant::VersionDropped) |
 //! | I9: only the lease's holder looks for work | [`LostLeaseIgnored`](Mutant::LostLeaseIgnored) |
 //! | I10: every webhook is told, as the record has it | [`WebhookUnsent`](Mutant::WebhookUnsent) |
 //! | I11: no more have a place than may | [`LimitIgnored`](Mutant::LimitIgnored) |
+//! | I12: a full list comes to its end, however many ticks it takes | [`ListBegunAnew`](Mutant::ListBegunAnew) |
 //!
 //! A new one is a variant, an entry of [`Mutant::ALL`], the place where it alters something, and its row here.
 
@@ -57,11 +58,17 @@ pub enum Mutant {
     WebhookUnsent,
     /// What has a place is not counted.
     LimitIgnored,
+    /// How far the full list is is not stored.
+    ListBegunAnew,
+    /// What a tick has left of the full list is passed over.
+    ListForgotten,
+    /// That something was missed which only another list tells is not stored.
+    MissForgotten,
 }
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 19] = [
         Self::NoCompareAndSet,
         Self::NoUidPrecondition,
         Self::OrphanedPods,
@@ -78,6 +85,9 @@ impl Mutant {
         Self::VersionDropped,
         Self::WebhookUnsent,
         Self::LimitIgnored,
+        Self::ListBegunAnew,
+        Self::ListForgotten,
+        Self::MissForgotten,
     ];
 
     /// Makes the mistake where it is one of a statement.
@@ -136,8 +146,31 @@ impl Mutant {
             {
                 statement.params[1] = "".into();
             }
+            Self::ListBegunAnew if is_listing(statement) => {
+                let again = text_of(&statement.params[1]).contains("\"again\":true");
+                let wanted = if again { "{\"again\":true}" } else { "" };
+                statement.params[1] = wanted.into();
+            }
+            Self::MissForgotten if is_listing(statement) => {
+                let text = text_of(&statement.params[1]);
+                let known = text.replace("\"again\":true", "\"again\":false");
+                let is_over = known.contains("\"pass\":null");
+                statement.params[1] = if is_over { "" } else { known.as_str() }.into();
+            }
             _ => {}
         }
+    }
+}
+
+/// Whether it stores how far the full list is.
+fn is_listing(statement: &Statement) -> bool {
+    statement.sql.starts_with("INSERT INTO state") && statement.params[0] == "listing".into()
+}
+
+fn text_of(value: &Value) -> &str {
+    match value {
+        Value::Text(text) => text,
+        _ => "",
     }
 }
 

@@ -6,6 +6,7 @@ use domain::{Resources, Retry, Submission, Timeouts, Webhook};
 use serde_json::{Value, json};
 
 use crate::chance::Chance;
+use crate::pages::Pages;
 
 /// The most executions of one history.
 const MAX_SUBMISSIONS: usize = 12;
@@ -121,6 +122,8 @@ pub struct Plan {
     pub max_running: u32,
     /// Milliseconds from one cron to the next.
     pub period_ms: i64,
+    /// How full lists come.
+    pub pages: Pages,
     /// The submissions.
     pub submissions: Vec<Planned>,
     /// From that submission on they are one batch.
@@ -178,6 +181,7 @@ impl Plan {
             hosts,
             max_running: chance.pick(&[1, 2, 3, 100, 100]),
             period_ms,
+            pages: Pages::draw(chance),
             submissions,
             batch_from,
             batch_key,

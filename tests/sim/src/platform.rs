@@ -25,6 +25,8 @@ pub struct Instance {
     pub host: usize,
     /// When it was told that the lease is another's, by the true time; none while it has it.
     pub lease_lost: Cell<Option<i64>>,
+    /// Whether it has begun a list of some kind.
+    pub has_listed: Cell<bool>,
     has_had_lease: Cell<bool>,
 }
 

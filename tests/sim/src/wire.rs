@@ -13,6 +13,7 @@ use serde_json::Value;
 
 use crate::faults::refusal;
 use crate::mutant::Mutant;
+use crate::pages;
 use crate::platform::Instance;
 use crate::receiver::receive;
 use crate::world::{Event, World, collection};
@@ -170,11 +171,13 @@ impl Wire {
         &self,
         fate: Fate,
         what: String,
-        request: Request,
+        mut request: Request,
         slot: &Rc<Slot>,
         patience: i64,
     ) -> i64 {
         let world = &self.world;
+        let page_ms = pages::shorten(world, &mut request);
+        let forgotten = pages::forgotten(world, &self.instance, &request);
         let mut chance = world.chance.borrow_mut();
         let jitter = world.faults.borrow().jitter;
         let mut delay = |slow: bool| match (slow, jitter) {
@@ -182,8 +185,12 @@ impl Wire {
             (_, true) => chance.between(0, JITTER_MS),
             _ => QUIET_DELAY_MS,
         };
-        let (there, back) = (delay(fate == Fate::Slow), delay(fate == Fate::Slow));
+        let (there, back) = (
+            delay(fate == Fate::Slow) + page_ms,
+            delay(fate == Fate::Slow),
+        );
         let refuse = (fate == Fate::Refused).then(|| refusal(&mut chance, &what));
+        let refuse = refuse.or(forgotten);
         let mut message = Message {
             who: self.instance.name.clone(),
             what,
@@ -340,7 +347,7 @@ fn carry_out(world: &World, message: &Message) -> localcluster::Response {
     });
     let mut answer = world.handle(&message.request);
     if world.mutant == Some(Mutant::DatabaseIgnored) && message.what == "LIST jobs" {
-        take_for_ours(world, &mut answer);
+        pages::take_for_ours(world, &mut answer);
     }
     if let Some(uid) = uid
         && answer.status < 300
@@ -349,18 +356,6 @@ fn carry_out(world: &World, message: &Message) -> localcluster::Response {
         world.broken(format!("I7: {} deleted the Job of a stranger", message.who));
     }
     answer
-}
-
-/// Makes every Job say that it belongs to this database.
-fn take_for_ours(world: &World, answer: &mut localcluster::Response) {
-    if let localcluster::Body::Bytes(bytes) = &mut answer.body
-        && let Some(ours) = world.state("database")
-    {
-        let text = String::from_utf8_lossy(bytes);
-        *bytes = text
-            .replace("\"another\"", &format!("\"{ours}\""))
-            .into_bytes();
-    }
 }
 
 /// What a request is, in two words.

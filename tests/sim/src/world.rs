@@ -19,6 +19,7 @@ use crate::faults::Faults;
 use crate::history::History;
 use crate::ledger::{Ledger, LedgerRunner};
 use crate::mutant::Mutant;
+use crate::pages::Pages;
 use crate::plan::{Action, Script};
 use crate::receiver;
 use crate::rows::Rows;
@@ -75,6 +76,8 @@ pub struct World {
     pub store_away: Cell<Outage>,
     /// How many executions may have a place at once.
     pub max_running: Cell<u32>,
+    /// How full lists come.
+    pub pages: Cell<Pages>,
     /// By how many milliseconds each host's clock is wrong.
     pub skew: RefCell<Vec<i64>>,
     /// What really ran.
@@ -131,6 +134,7 @@ impl World {
             api_away: Cell::default(),
             store_away: Cell::default(),
             max_running: Cell::default(),
+            pages: Cell::default(),
             skew: RefCell::default(),
             ledger,
             sqlite: crate::database::emptied(),

@@ -59,7 +59,7 @@ impl<P: Platform> Drop for Hand<'_, '_, P> {
     fn drop(&mut self) {
         let left = self.tick.in_hand.0.borrow_mut().remove(&self.uid);
         if left.is_some_and(|news| !news.is_empty()) {
-            self.tick.failures.set(self.tick.failures.get() + 1);
+            self.tick.miss();
         }
     }
 }

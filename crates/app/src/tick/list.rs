@@ -1,14 +1,22 @@
-//! The full list: what the cluster has against what the store believes.
+//! The full list: what the cluster has against what the store believes, page by page, and from tick to tick.
+//!
+//! First all pods, which tell their ends, then all Jobs. Both come in the order of their names, and a Job's name is made from its
+//! execution's id, so that each page of Jobs has all that there are between two ids: only these are compared with the store, and
+//! nothing is kept of a page but the place where the next one begins. The watch goes on meanwhile.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
+use std::time::Duration;
 
-use domain::{About, Execution, ExecutionId, Observation, Status};
+use domain::execution::id_in_job_name;
+use domain::{About, Execution, ExecutionId, Observation, Relevance, Status, transition};
 use futures::{StreamExt, stream};
 use jiff::{SignedDuration, Timestamp};
-use kubernetes::{JobObservation, MANAGED_SELECTOR};
+use kubernetes::{JobObservation, MANAGED_SELECTOR, PodObservation};
+use serde::{Deserialize, Serialize};
 
-use super::{LISTED_AT, OBSERVATIONS_IN_FLIGHT, Tick};
-use crate::apply::{Applied, about};
+use super::{LEASE, LISTED_AT, LISTING, OBSERVATIONS_IN_FLIGHT, Tick};
+use crate::apply::{Applied, about, about_pod};
+use crate::observe::observation;
 use crate::{Error, Platform, Runtime};
 
 /// How many objects a page of a list has: what kubectl asks for, and far under the limits of memory.
@@ -16,6 +24,9 @@ const LIST_PAGE: u32 = 500;
 
 /// How many executions are read from the store at once.
 const STORE_PAGE: u32 = 500;
+
+/// The pause after a page that could not be worked on, and after a list that another is to follow at once.
+const LIST_PAUSE: Duration = Duration::from_millis(500);
 
 /// How old a Job is left alone at least though its execution is not known: long enough for whoever works on the database
 /// or the cluster by hand to see it.
@@ -25,104 +36,301 @@ const SWEEP_AFTER: SignedDuration = SignedDuration::from_mins(10);
 /// beginning.
 const CLOCKS_APART: SignedDuration = SignedDuration::from_secs(5);
 
+/// What a tick leaves to the next one of the full list, as the store keeps it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub(super) struct Listing {
+    /// The list under way.
+    pub pass: Option<Pass>,
+    /// Whether another is to follow: since that one has begun, something was missed that it may have passed by.
+    pub again: bool,
+}
+
+impl Listing {
+    /// As it was kept. Of what cannot be read nothing is known.
+    pub fn read(text: &str) -> Self {
+        if text.is_empty() {
+            return Self::default();
+        }
+        serde_json::from_str(text).unwrap_or(Self {
+            pass: None,
+            again: true,
+        })
+    }
+
+    fn text(&self) -> String {
+        if *self == Self::default() {
+            return String::new();
+        }
+        serde_json::to_string(self).unwrap_or_default()
+    }
+}
+
+/// How far a list has come.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Pass {
+    /// When it was begun.
+    begun: Timestamp,
+    /// What is being listed.
+    kind: Kind,
+    /// Where its next page begins; none before the first one.
+    #[serde(rename = "continue")]
+    token: Option<String>,
+    /// Up to which id the Jobs of executions were looked for; none before the first.
+    looked_to: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+enum Kind {
+    Pods,
+    Jobs,
+}
+
+impl Pass {
+    const fn new(begun: Timestamp) -> Self {
+        Self {
+            begun,
+            kind: Kind::Pods,
+            token: None,
+            looked_to: None,
+        }
+    }
+
+    /// From where on Jobs are to be looked for. What it says of a place that is none costs another look.
+    fn looked_to(&self) -> Option<ExecutionId> {
+        self.looked_to.as_deref()?.parse().ok()
+    }
+}
+
 impl<P: Platform> Tick<'_, P> {
-    /// Brings the store up to what the cluster has; answers the resourceVersion to watch the pods from. Each page is worked on
-    /// before the next is asked for, so that of all there is only the Jobs' names are held at once.
-    pub(super) async fn list_all(&self) -> Result<Option<String>, Error> {
-        let begun = self.app.now();
-        let listed = self.list_jobs().await?;
-        let version = self.list_pods().await?;
-        self.look_for_missing(begun, &listed).await?;
-        self.app.store.recount().await?;
-        self.app
-            .store
-            .set_state(LISTED_AT, &self.app.now().to_string())
-            .await?;
-        Ok(Some(version))
-    }
-
-    /// Works on all Jobs; answers their names.
-    async fn list_jobs(&self) -> Result<HashSet<String>, Error> {
-        let client = &self.app.kubernetes;
-        let mut names = HashSet::new();
-        let mut token: Option<String> = None;
-        loop {
-            let page = client
-                .list_jobs(MANAGED_SELECTOR, LIST_PAGE, token.as_deref())
-                .await?;
-            stream::iter(&page.items)
-                .for_each_concurrent(OBSERVATIONS_IN_FLIGHT, |job| async {
-                    if let Err(error) = self.see_job(job).await {
-                        self.failed("a listed Job could not be worked on", &error);
+    /// Makes full lists as long as the tick lasts and they are wanted; answers how far the one at its end has come.
+    pub(super) async fn keep_listing(&self, mut pass: Option<Pass>) -> Option<Pass> {
+        while !self.is_over() {
+            let Some(mut current) = pass.take().or_else(|| self.begin_list()) else {
+                self.unless_over(self.list_wanted.take()).await;
+                continue;
+            };
+            match self.next_page(&mut current).await {
+                Ok(false) => {
+                    // A list of one page each is quicker made anew than kept.
+                    if current.token.is_some() {
+                        self.keep_place(Some(&current)).await;
                     }
-                })
-                .await;
-            names.extend(page.items.into_iter().map(|job| job.name));
-            token = page.continue_token;
-            if token.is_none() {
-                return Ok(names);
+                    pass = Some(current);
+                }
+                Ok(true) => {
+                    self.keep_place(None).await;
+                    if self.missed.get() {
+                        self.pause(LIST_PAUSE).await;
+                    }
+                }
+                Err(error) => {
+                    self.give_place_up(&mut current, &error);
+                    self.pause(LIST_PAUSE).await;
+                    pass = Some(current);
+                }
+            }
+        }
+        pass
+    }
+
+    /// A list that is wanted, unless the watch is to begin first: what comes after it is for the watch to tell.
+    fn begin_list(&self) -> Option<Pass> {
+        let begins = self.missed.get() && self.knows_version.get();
+        begins.then(|| {
+            self.missed.set(false);
+            Pass::new(self.app.now())
+        })
+    }
+
+    /// Leaves to the next tick how far the list is; answers whether that is stored.
+    pub(super) async fn keep_place(&self, pass: Option<&Pass>) -> bool {
+        let listing = Listing {
+            pass: pass.cloned(),
+            again: self.missed.get(),
+        };
+        let text = listing.text();
+        if *self.kept_place.borrow() == text {
+            return true;
+        }
+        let store = &self.app.store;
+        let kept = store.set_state_while_holding(LEASE, &self.holder, LISTING, &text);
+        match kept.await {
+            Ok(kept) => {
+                if kept {
+                    self.kept_place.replace(text);
+                }
+                kept
+            }
+            Err(error) => {
+                self.put_off("how far the list is could not be stored", &error.into());
+                false
             }
         }
     }
 
-    /// Works on all pods; answers the resourceVersion of their list. Every page carries that of the first, so that a watch from it
-    /// replays what came since.
-    async fn list_pods(&self) -> Result<String, Error> {
-        let client = &self.app.kubernetes;
-        let mut token: Option<String> = None;
-        loop {
-            let page = client
-                .list_pods(MANAGED_SELECTOR, LIST_PAGE, token.as_deref())
-                .await?;
-            stream::iter(page.items)
-                .for_each_concurrent(OBSERVATIONS_IN_FLIGHT, |pod| self.see(pod, false))
-                .await;
-            token = page.continue_token;
-            if token.is_none() {
-                return Ok(page.resource_version);
+    /// A place that the API server knows no more is left for the one that it names, or for the beginning of all pods or Jobs.
+    fn give_place_up(&self, pass: &mut Pass, error: &Error) {
+        match error {
+            Error::Kubernetes(refusal) if pass.token.is_some() && refusal.is_refused_place() => {
+                pass.token = refusal.continue_token().map(str::to_owned);
             }
+            _ => self.put_off("a page of the full list could not be worked on", error),
         }
     }
 
-    /// Looks for the Jobs that are known to have existed and are not listed. One that was dispatched while the list was made may
-    /// rightly be missing from it: the next list is about that.
+    /// Works on the next page; answers whether it was the last. One that the tick's end interrupts comes again.
+    async fn next_page(&self, pass: &mut Pass) -> Result<bool, Error> {
+        let (client, token) = (&self.app.kubernetes, pass.token.clone());
+        let (next, is_last) = match pass.kind {
+            Kind::Pods => {
+                let page = client.list_pods(MANAGED_SELECTOR, LIST_PAGE, token.as_deref());
+                let Some(page) = self.unless_over(page).await.transpose()? else {
+                    return Ok(false);
+                };
+                self.listed.set(true);
+                self.see_pods(page.items).await?;
+                (page.continue_token, false)
+            }
+            Kind::Jobs => {
+                let page = client.list_jobs(MANAGED_SELECTOR, LIST_PAGE, token.as_deref());
+                let Some(page) = self.unless_over(page).await.transpose()? else {
+                    return Ok(false);
+                };
+                self.listed.set(true);
+                let is_last = page.continue_token.is_none();
+                let upto = page.items.iter().filter_map(|j| id_in_job_name(&j.name));
+                let upto = upto.max().max(pass.looked_to());
+                self.see_jobs(&page.items).await?;
+                // Behind the last page there are none at all; a page that has none of ours says nothing.
+                if is_last || upto.is_some() {
+                    self.look_for_missing(pass, upto.filter(|_| !is_last), &page.items)
+                        .await?;
+                }
+                if !self.is_over() {
+                    pass.looked_to = upto.map(|id| id.to_string());
+                }
+                (page.continue_token, is_last)
+            }
+        };
+        if self.is_over() {
+            return Ok(false);
+        }
+        if is_last {
+            self.app.store.recount().await?;
+            let now = self.app.now().to_string();
+            self.app.store.set_state(LISTED_AT, &now).await?;
+            return Ok(true);
+        }
+        if next.is_none() {
+            pass.kind = Kind::Jobs;
+        }
+        pass.token = next;
+        Ok(false)
+    }
+
+    /// What the store has of those, by id.
+    async fn records(
+        &self,
+        ids: impl Iterator<Item = ExecutionId>,
+    ) -> Result<HashMap<ExecutionId, Execution>, Error> {
+        let ids: HashSet<ExecutionId> = ids.collect();
+        let mut ids: Vec<ExecutionId> = ids.into_iter().collect();
+        // In order: the simulator replays histories.
+        ids.sort();
+        let found = self.app.store.get_many(&ids).await?;
+        Ok(found.into_iter().map(|e| (e.id, e)).collect())
+    }
+
+    /// Carries out what the pods of a page tell that the store does not know yet.
+    async fn see_pods(&self, pods: Vec<PodObservation>) -> Result<(), Error> {
+        let ids = pods.iter().filter_map(|pod| pod.execution_id);
+        let records = self.records(ids.map(ExecutionId)).await?;
+        let now = self.app.now();
+        let mut news = Vec::new();
+        for pod in pods {
+            let record = pod.execution_id.map(ExecutionId);
+            let record = record.and_then(|id| records.get(&id));
+            match record.filter(|record| has_no_news(&pod, record, now)) {
+                Some(record) if runs(&pod) => self.follow(record.id, &pod),
+                Some(_) => {}
+                None => news.push(pod),
+            }
+        }
+        stream::iter(news)
+            .take_until(self.until_over())
+            .for_each_concurrent(OBSERVATIONS_IN_FLIGHT, |pod| self.see(pod, false))
+            .await;
+        Ok(())
+    }
+
+    async fn see_jobs(&self, jobs: &[JobObservation]) -> Result<(), Error> {
+        let ids = jobs.iter().filter_map(|job| job.execution_id);
+        let records = self.records(ids.map(ExecutionId)).await?;
+        stream::iter(jobs)
+            .take_until(self.until_over())
+            .for_each_concurrent(OBSERVATIONS_IN_FLIGHT, |job| async {
+                let record = job.execution_id.map(ExecutionId);
+                let record = record.and_then(|id| records.get(&id));
+                if let Err(error) = self.see_job(job, record).await {
+                    self.failed("a listed Job could not be worked on", &error);
+                }
+            })
+            .await;
+        Ok(())
+    }
+
+    /// Looks for the Jobs that are known to have existed, and are not among those of a page: of all executions from where the
+    /// one before ended, up to that id. One that was dispatched while the list was made may rightly be missing from
+    /// it: the next list is about that.
     async fn look_for_missing(
         &self,
-        begun: Timestamp,
-        listed: &HashSet<String>,
+        pass: &Pass,
+        upto: Option<ExecutionId>,
+        listed: &[JobObservation],
     ) -> Result<(), Error> {
+        let names: HashSet<&str> = listed.iter().map(|job| job.name.as_str()).collect();
         let is_missing = |execution: &Execution| {
             execution
                 .dispatched_at
-                .is_some_and(|at| at < begun + CLOCKS_APART)
-                && !listed.contains(&execution.job_name())
+                .is_some_and(|at| at < pass.begun + CLOCKS_APART)
+                && !names.contains(execution.job_name().as_str())
         };
-        let mut after = None;
-        loop {
+        let mut after = pass.looked_to();
+        while !self.is_over() {
             let store = &self.app.store;
-            let page = store.unfinished_dispatched(after, STORE_PAGE).await?;
-            after = page.last().map(|execution| execution.id);
-            let is_last = page.len() < STORE_PAGE as usize;
+            let page = store.unfinished_dispatched(after, upto, STORE_PAGE).await?;
+            let Some(last) = page.last() else { break };
+            after = Some(last.id);
             stream::iter(page.iter().filter(|execution| is_missing(execution)))
+                .take_until(self.until_over())
                 .for_each_concurrent(OBSERVATIONS_IN_FLIGHT, |execution| async {
                     if let Err(error) = self.look_for(execution).await {
                         self.failed("a missing Job could not be looked for", &error);
                     }
                 })
                 .await;
-            if is_last {
-                return Ok(());
-            }
         }
+        Ok(())
     }
 
     /// The Job of an attempt that is over is deleted. One that failed without any pod to tell of it is looked into.
-    async fn see_job(&self, job: &JobObservation) -> Result<(), Error> {
+    async fn see_job(&self, job: &JobObservation, record: Option<&Execution>) -> Result<(), Error> {
         let Some(id) = job.execution_id.map(ExecutionId) else {
             return Ok(());
         };
-        let Some(execution) = self.app.store.get(id).await? else {
-            return self.sweep(id, job).await;
+        if self.done.borrow().contains(&job.uid) {
+            return Ok(());
+        }
+        let execution = match record {
+            Some(record) => record.clone(),
+            // One that could not be read with others is told from one that is not there.
+            None => match self.app.store.get(id).await? {
+                Some(execution) => execution,
+                None => return self.sweep(id, job).await,
+            },
         };
         if execution.status == Status::Finished || job.attempt < execution.attempt {
             return if job.deleted {
@@ -206,9 +414,21 @@ impl<P: Platform> Tick<'_, P> {
         match (self.app.apply(id, about, &gone, None).await?, about.job_uid) {
             // There is none to delete.
             (Applied::Finished, None) => self.count_finished(),
-            (Applied::Retried, None) => self.room.free(),
+            (Applied::Retried, None) => self.room.give(),
             (applied, uid) => self.ended(applied, id, about.attempt, uid).await?,
         }
         Ok(())
     }
+}
+
+/// Whether the record says all that the pod tells. What is finished, or at another attempt, is looked into.
+fn has_no_news(pod: &PodObservation, record: &Execution, now: Timestamp) -> bool {
+    let is_current =
+        record.status != Status::Finished && record.relevance(about_pod(pod)) == Relevance::Current;
+    let seen = observation(pod);
+    is_current && !pod.deleted && seen.is_none_or(|seen| transition(record, &seen, now).is_none())
+}
+
+fn runs(pod: &PodObservation) -> bool {
+    matches!(observation(pod), Some(Observation::Started { .. }))
 }

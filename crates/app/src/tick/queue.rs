@@ -1,9 +1,8 @@
 //! Dispatching what waits, several requests in flight, up to the limit of running executions.
 
-use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::pin::pin;
-use std::task::{Context, Poll, Waker};
+use std::task::Poll;
 use std::time::Duration;
 
 use domain::{Execution, Submission};
@@ -37,31 +36,6 @@ const BACK_OFF: Duration = Duration::from_secs(1);
 
 /// While creations are in flight, whether the tick is over is asked this often at least.
 const LOOK_UP: Duration = Duration::from_secs(1);
-
-/// Tells whoever fills places that one is free.
-#[derive(Default)]
-pub(super) struct Room {
-    is_free: Cell<bool>,
-    waker: RefCell<Option<Waker>>,
-}
-
-impl Room {
-    /// An attempt has ended.
-    pub fn free(&self) {
-        self.is_free.set(true);
-        if let Some(waker) = self.waker.take() {
-            waker.wake();
-        }
-    }
-
-    fn poll_free(&self, context: &Context<'_>) -> Poll<()> {
-        if self.is_free.take() {
-            return Poll::Ready(());
-        }
-        self.waker.replace(Some(context.waker().clone()));
-        Poll::Pending
-    }
-}
 
 /// How many creations may be in flight, and when the next are claimed.
 struct Pace {
@@ -161,7 +135,7 @@ impl<P: Platform> Tick<'_, P> {
                 if let Poll::Ready(Some(created)) = in_flight.poll_next_unpin(context) {
                     return Poll::Ready(Woken::Created(created));
                 }
-                if self.room.poll_free(context).is_ready() {
+                if self.room.poll_take(context).is_ready() {
                     return Poll::Ready(Woken::Room);
                 }
                 pause.as_mut().poll(context).map(|()| Woken::Time)

@@ -1,15 +1,14 @@
-//! Following the pods: a list where the past is unknown, then a watch until the tick ends.
+//! Following the pods by a watch until the tick ends.
 
 use domain::{ExecutionId, Observation};
 use futures::{StreamExt, stream};
-use jiff::Timestamp;
-use kubernetes::{MANAGED_SELECTOR, PodObservation, WatchEvent};
+use kubernetes::{Error as KubernetesError, MANAGED_SELECTOR, PodObservation, WatchEvent};
 use std::time::Duration;
 
-use super::{FULL_LIST_EVERY, LISTED_AT, OBSERVATIONS_IN_FLIGHT, RESOURCE_VERSION, Tick};
+use super::{OBSERVATIONS_IN_FLIGHT, Tick};
 use crate::apply::{Applied, about_pod};
 use crate::observe::{container_end, observation};
-use crate::{Error, Platform};
+use crate::{Error, Platform, Runtime};
 
 /// How long the server may keep one watch open: a tick ends its watch itself, this is for one that was killed.
 const WATCH_TIMEOUT: Duration = Duration::from_secs(290);
@@ -18,81 +17,69 @@ const WATCH_TIMEOUT: Duration = Duration::from_secs(290);
 const WATCH_PAUSE: Duration = Duration::from_millis(500);
 
 impl<P: Platform> Tick<'_, P> {
-    /// Answers whether a full list was made, and the version to go on from, if all up to it was carried out.
-    pub(super) async fn follow_pods(&self) -> (bool, Option<String>) {
-        let mut listed = false;
-        let mut version = self.take_resource_version().await.unwrap_or_else(|error| {
-            self.failed("the resourceVersion could not be read", &error);
-            None
-        });
+    /// Watches from that version on until the tick ends, or else from the present one; answers the version to go on from. What is
+    /// before that is carried out, or noted as missed.
+    pub(super) async fn follow_pods(&self, mut version: Option<String>) -> Option<String> {
         while !self.is_over() {
-            let before = self.failures.get();
-            let result = match &version {
-                Some(from) => self.watch_from(from).await.map(Some),
-                None => {
-                    listed = true;
-                    self.unless_over(self.list_all())
-                        .await
-                        .transpose()
-                        .map(Option::flatten)
-                }
+            let Some(from) = version.take() else {
+                version = self.present_version().await;
+                continue;
             };
-            version = match result {
-                Ok(next) if self.failures.get() == before => next,
-                // Something seen could not be carried out, so only a list can tell what is still to do.
-                Ok(_) => self.after_failure().await,
-                Err(error) => {
+            let (newest, broken) = self.watch_from(&from).await;
+            version = match broken {
+                None => Some(newest),
+                // It may be the server that ended; all that came was carried out, and the next one goes on.
+                Some(error) if !error.is_gone() && newest != from => {
+                    let chain = Error::from(error).chain();
+                    let runtime = &self.app.runtime;
+                    runtime.log("the watch of the pods broke", &[("error", &chain)]);
+                    self.pause(WATCH_PAUSE).await;
+                    Some(newest)
+                }
+                Some(error) => {
+                    self.knows_version.set(false);
                     if !error.is_gone() {
-                        self.failed("the watch of the pods broke", &error);
+                        self.failed("the watch of the pods broke", &error.into());
                     }
-                    self.after_failure().await
+                    self.pause(WATCH_PAUSE).await;
+                    None
                 }
             };
         }
-        (listed, version)
+        version
     }
 
-    async fn after_failure(&self) -> Option<String> {
-        self.pause(WATCH_PAUSE).await;
-        None
-    }
-
-    /// The version to go on from. It is taken out of the store: a tick that is killed leaves none, so that its
-    /// successor lists and finds what was half done.
-    async fn take_resource_version(&self) -> Result<Option<String>, Error> {
-        let store = &self.app.store;
-        let version = store
-            .get_state(RESOURCE_VERSION)
-            .await?
-            .filter(|v| !v.is_empty());
-        if version.is_some() {
-            store.set_state(RESOURCE_VERSION, "").await?;
+    /// The version of the pods as they are now. What came before it is missed, and for a list to tell that begins from now on.
+    async fn present_version(&self) -> Option<String> {
+        let kubernetes = &self.app.kubernetes;
+        let page = kubernetes.list_pods(MANAGED_SELECTOR, 1, None);
+        match self.unless_over(page).await? {
+            Ok(page) => {
+                self.knows_version.set(true);
+                self.miss();
+                Some(page.resource_version)
+            }
+            Err(error) => {
+                self.failed("the resourceVersion could not be read", &error.into());
+                self.pause(WATCH_PAUSE).await;
+                None
+            }
         }
-        let listed_at = store
-            .get_state(LISTED_AT)
-            .await?
-            .and_then(|text| text.parse::<Timestamp>().ok());
-        let recent =
-            listed_at.is_some_and(|at| self.app.now().duration_since(at) < FULL_LIST_EVERY);
-        Ok(version.filter(|_| recent))
     }
 
-    /// Watches until the tick is over or the server ends the stream; answers the version to go on from.
-    async fn watch_from(&self, version: &str) -> Result<String, Error> {
-        let Some(started) = self
-            .unless_over(
-                self.app
-                    .kubernetes
-                    .watch_pods(MANAGED_SELECTOR, version, WATCH_TIMEOUT),
-            )
-            .await
-        else {
-            return Ok(version.to_owned());
-        };
+    /// Watches until the tick is over or the server ends the stream; answers the version to go on from, and what broke it.
+    async fn watch_from(&self, version: &str) -> (String, Option<KubernetesError>) {
         let mut newest = version.to_owned();
         let mut broken = None;
+        let kubernetes = &self.app.kubernetes;
+        let watch = kubernetes.watch_pods(MANAGED_SELECTOR, version, WATCH_TIMEOUT);
+        let watch = match self.unless_over(watch).await {
+            Some(Ok(watch)) => watch,
+            Some(Err(error)) => return (newest, Some(error)),
+            None => return (newest, None),
+        };
         // After an error nothing more is asked for: a body that broke may say so again and again, without end.
-        let events = stream::unfold(Some(started?), |watch| async {
+        let events = stream::unfold(Some(watch), |watch| async {
             let mut watch = watch?;
             let event = watch.next().await.transpose()?;
             let rest = event.is_ok().then_some(watch);
@@ -124,10 +111,7 @@ impl<P: Platform> Tick<'_, P> {
             .as_mut()
             .for_each_concurrent(OBSERVATIONS_IN_FLIGHT, |(pod, gone)| self.see(pod, gone))
             .await;
-        match broken {
-            Some(error) => Err(error.into()),
-            None => Ok(newest),
-        }
+        (newest, broken)
     }
 
     /// Carries out what a pod tells, when all it told before is.
@@ -200,7 +184,7 @@ impl<P: Platform> Tick<'_, P> {
         if applied == Applied::Finished {
             self.count_finished();
         } else {
-            self.room.free();
+            self.room.give();
         }
         self.retire(id, attempt, job_uid).await
     }

@@ -8,6 +8,7 @@ mod dry_run;
 mod endings;
 mod follows;
 mod forgetting;
+mod lists;
 mod queue;
 mod retries;
 mod rotations;

@@ -442,11 +442,17 @@ fn unfinished_ones_with_a_job_come_in_pages_by_id() {
         }
     }
     insert(&store, &queued(9), 5);
-    let page = |after, limit| ready(store.unfinished_dispatched(after, limit)).expect("it reads");
+    let upto = |after, upto, limit| {
+        ready(store.unfinished_dispatched(after, upto, limit)).expect("it reads")
+    };
+    let page = |after, limit| upto(after, None, limit);
     assert_eq!(page(None, 9), known);
     assert_eq!(page(None, 2), known[..2]);
     assert_eq!(page(Some(known[1].id), 2), known[2..]);
     assert!(page(Some(known[3].id), 2).is_empty());
+    assert_eq!(upto(None, Some(known[2].id), 9), known[..3]);
+    assert_eq!(upto(Some(known[0].id), Some(known[2].id), 9), known[1..3]);
+    assert_eq!(upto(Some(known[2].id), Some(known[1].id), 9), []);
     finish(&store, &known[0], 0, 20);
     assert_eq!(page(None, 9), known[1..]);
     assert!(page(None, 9).iter().all(|e| e.status != Status::Finished));

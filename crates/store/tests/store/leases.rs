@@ -96,3 +96,32 @@ fn small_facts_are_kept_and_replaced() {
         );
     }
 }
+
+#[test]
+fn several_facts_are_read_at_once() {
+    let store = memory();
+    ready(store.set_state("a", "1")).expect("it writes");
+    ready(store.set_state("c", "")).expect("it writes");
+    let facts = ready(store.get_states(["c", "b", "a"])).expect("it reads");
+    assert_eq!(facts, [Some(String::new()), None, Some("1".to_owned())]);
+}
+
+#[test]
+fn a_fact_is_written_by_the_holder_of_its_lease_alone() {
+    let store = memory();
+    let write = |holder, value| {
+        ready(store.set_state_while_holding("tick", holder, "k", value)).expect("it answers")
+    };
+    assert!(!write("a", "0"), "nobody has it");
+    acquire(&store, "a", 0, 10).expect("it is free");
+    assert!(write("a", "1"));
+    assert!(!write("b", "2"));
+    // As long as nobody else has taken it, that is who has it.
+    acquire(&store, "b", 20, 30).expect("it has expired");
+    assert!(!write("a", "3"));
+    assert!(write("b", "4"));
+    assert_eq!(
+        ready(store.get_state("k")).expect("it reads").as_deref(),
+        Some("4")
+    );
+}

@@ -301,8 +301,15 @@ fn the_reconcilers_statements_cost_what_they_answer() {
         store::Written::Stale
     );
     check(&store, &[]);
-    ready(store.unfinished_dispatched(None, 5)).expect("it reads");
-    check(&store, &["executions_dispatched (id>?)"]);
+    let upto = Some(execution.id);
+    ready(store.unfinished_dispatched(None, upto, 5)).expect("it reads");
+    check(&store, &["executions_dispatched (id>? AND id<?)"]);
+    ready(store.get_many(&[execution.id])).expect("it reads");
+    check(&store, &["sqlite_autoindex_executions_1 (id=?)"]);
+    ready(store.get_states(["a", "b"])).expect("it reads");
+    check(&store, &["SEARCH state USING PRIMARY KEY"]);
+    ready(store.set_state_while_holding("tick", "me", "a", "1")).expect("it answers");
+    check(&store, &["SEARCH leases USING PRIMARY KEY"]);
     ready(store.starting_since(&[(at(0), at(2)), (at(5), at(9))], 5)).expect("it reads");
     check(
         &store,

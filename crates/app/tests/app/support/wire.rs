@@ -113,7 +113,11 @@ impl Wire {
             .get("content-type")
             .and_then(|v| v.to_str().ok());
         let target = head.uri.path_and_query().expect("a path").as_str();
-        let request = Request::new(head.method.as_str(), target, content_type, body);
+        let mut request = Request::new(head.method.as_str(), target, content_type, body);
+        if let Some(objects) = self.0.page.get() {
+            let limits = request.query.iter_mut().filter(|(name, _)| name == "limit");
+            limits.for_each(|(_, limit)| *limit = objects.to_string());
+        }
         let response = self.0.cluster.borrow_mut().handle(&request);
         if what == "POST jobs" && response.status == 201 {
             self.0.jobs_made.set(self.0.jobs_made.get() + 1);

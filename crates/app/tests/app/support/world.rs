@@ -44,6 +44,8 @@ pub struct World {
     pub jobs_made: Cell<u32>,
     /// How the next pods behave: the annotation `localcluster/simulate`, or one for each attempt.
     pub script: RefCell<Value>,
+    /// How many objects there are in a page of a list at most.
+    pub page: Cell<Option<u32>>,
     /// Each statement fails while this is set.
     pub database_down: Cell<bool>,
     /// What the receiver of webhooks does with the next messages; then it takes them.
@@ -79,6 +81,7 @@ impl World {
             late: RefCell::default(),
             jobs_made: Cell::default(),
             script: RefCell::new(serde_json::json!({})),
+            page: Cell::default(),
             database_down: Cell::default(),
             receipts: RefCell::default(),
             received: RefCell::default(),
@@ -182,6 +185,13 @@ impl World {
     pub fn crash_after(&self, steps: u32) {
         self.steps.set(0);
         self.crash_after.set(steps);
+    }
+
+    /// How many statements were carried out since that was asked for last.
+    pub fn statements(&self) -> usize {
+        let steps = usize::try_from(self.steps.take()).unwrap_or(usize::MAX);
+        let requests = self.requests.take().len();
+        steps.saturating_sub(requests)
     }
 
     /// Waits for that many seconds.
