@@ -43,6 +43,7 @@ struct Workshop<'a> {
     variables: Variables,
     databases: Arc<Databases>,
     compiled: PathBuf,
+    refuses_empty_answers: bool,
     quiet: bool,
 }
 
@@ -79,6 +80,7 @@ pub async fn up(flags: Up) -> Result<()> {
             .compiled_dir
             .clone()
             .unwrap_or_else(|| state_dir.join("compiled")),
+        refuses_empty_answers: flags.refuse_empty_answers,
         quiet: flags.quiet,
         manifest: &manifest,
         config: &config,
@@ -201,6 +203,7 @@ impl Workshop<'_> {
             TlsConfigs::load(&id, &self.config.client_tls)?,
             self.config.connection_pooling(),
         );
+        let postgres = Postgres::new(Arc::clone(&id), allowed, self.refuses_empty_answers);
         let names = self.databases.names();
         for name in &component.sqlite_databases {
             if !names.contains(name.as_str()) {
@@ -211,7 +214,7 @@ impl Workshop<'_> {
             variables: Arc::new(self.variables.of_component(&component.variables)?),
             environment: component.environment.clone(),
             outbound: Arc::new(outbound),
-            postgres: Arc::new(Postgres::new(Arc::clone(&id), allowed)),
+            postgres: Arc::new(postgres),
             databases: Arc::clone(&self.databases),
             allowed_databases: Arc::new(component.sqlite_databases.iter().cloned().collect()),
             quiet: self.quiet,

@@ -35,6 +35,7 @@ const OPENING_LIMIT: Duration = Duration::from_secs(30);
 pub struct Postgres {
     component: Arc<str>,
     allowed: Arc<AllowedHosts>,
+    refuses_empty: bool,
     pools: Mutex<Vec<(String, Pool)>>,
 }
 
@@ -42,11 +43,12 @@ pub struct Postgres {
 pub struct Connection(Arc<Object>);
 
 impl Postgres {
-    /// The side of `component`, which may call the `allowed` hosts.
-    pub fn new(component: Arc<str>, allowed: Arc<AllowedHosts>) -> Postgres {
+    /// The side of `component`, which may call the `allowed` hosts. It may refuse queries that answer with no rows.
+    pub fn new(component: Arc<str>, allowed: Arc<AllowedHosts>, refuses_empty: bool) -> Postgres {
         Postgres {
             component,
             allowed,
+            refuses_empty,
             pools: Mutex::default(),
         }
     }
@@ -126,7 +128,15 @@ impl HostConnection for InstanceState {
         parameters: Vec<ParameterValue>,
     ) -> wasmtime::Result<Result<RowSet, Error>> {
         let connection = Arc::clone(&self.table.get(&connection)?.0);
-        Ok(query(&connection, &statement, parameters).await)
+        let answer = query(&connection, &statement, parameters).await;
+        let is_empty = answer.as_ref().is_ok_and(|answer| answer.rows.is_empty());
+        if is_empty && self.postgres.refuses_empty {
+            // What it has written stays written, as it does there.
+            let reason = "the answer has no rows: Spin 4.0.0 to 4.0.2 would never return";
+            crate::log::line("devhost", &format!("{reason}: {statement}"));
+            return Ok(Err(errors::text(reason.to_owned())));
+        }
+        Ok(answer)
     }
 
     async fn execute(

@@ -348,6 +348,8 @@ impl Stack {
         command.current_dir(&self.folder);
         // Compiling the components takes seconds, and each stack would do it anew in its own folder.
         command.env("DEVHOST_COMPILED_DIR", top.join("target/devhost-compiled"));
+        // As some Spins, which would not even refuse them.
+        command.env("DEVHOST_REFUSE_EMPTY_ANSWERS", "true");
         command.arg("up").arg("--from").arg(top.join("spin.toml"));
         command.args(["--listen", &self.listens[number]]);
         command.arg("--state-dir").arg(state);

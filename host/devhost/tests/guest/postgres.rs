@@ -61,11 +61,13 @@ impl Server {
 
 /// A host whose guest may call this server.
 fn host_for(server: SocketAddr) -> Host {
-    Setup::new()
-        .component(&format!(
-            "allowed_outbound_hosts = [\"postgres://{server}\"]"
-        ))
-        .start()
+    setup_for(server).start()
+}
+
+fn setup_for(server: SocketAddr) -> Setup {
+    Setup::new().component(&format!(
+        "allowed_outbound_hosts = [\"postgres://{server}\"]"
+    ))
 }
 
 fn encode(address: &str) -> String {
@@ -188,6 +190,28 @@ fn a_trap_leaves_its_transaction_to_the_next() {
     });
     let sql = "SELECT count(*) FROM trapped";
     assert_eq!(count(&mut server.client(), sql), 0);
+}
+
+#[test]
+fn answers_without_rows_are_refused_where_that_is_asked_for() {
+    let Some(server) = Server::get() else { return };
+    server.table("empty");
+    let host = setup_for(server.address)
+        .environment("DEVHOST_REFUSE_EMPTY_ANSWERS", "true")
+        .start();
+    let insert = "INSERT INTO empty VALUES (1)";
+    let text = run(&host, &server.url, insert).unwrap_err();
+    assert!(text.contains("QueryFailed(QueryError::Text"), "{text}");
+    assert!(text.contains("no rows"), "{text}");
+    let rows = run(&host, &server.url, "SELECT n FROM empty").unwrap();
+    assert!(rows.ends_with("Int64(1)"), "it was done: {rows}");
+    let delete = "DELETE FROM empty WHERE $1 = 'x'".replace(' ', "%20");
+    let path = format!(
+        "/pg-execute?address={}&parameter=x&statement={delete}",
+        server.url
+    );
+    assert_eq!(host.get_ok(&path), "1", "execute has no rows to give");
+    run(&host, &server.url, "SELECT n FROM empty").unwrap_err();
 }
 
 #[test]
