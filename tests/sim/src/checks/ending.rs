@@ -50,7 +50,10 @@ pub(super) fn wrong_with(
     let canceled = world.canceled.borrow().contains(&record.id);
     wrong.extend(as_its_node_did(record, harm, canceled));
     if record.reason == "CanceledByCaller" {
-        wrong.extend(canceled_with_proof(world, record, &started, canceled));
+        // A request that comes late finds the name free where a stranger has deleted the Job that held it.
+        let late = |e: &&Entry| deleted && began_after(world, record, e);
+        let in_time: Vec<&Entry> = started.iter().copied().filter(|e| !late(e)).collect();
+        wrong.extend(canceled_with_proof(world, record, &in_time, canceled));
     }
     if record.reason == "RunTimeout" {
         wrong.extend(timed_out_with_proof(world, record, &started, deleted));
@@ -130,6 +133,13 @@ fn canceled_with_proof(
     }
     runs_on(world, record, started)
         .then(|| "I4: it was said to be canceled while its script ran".to_owned())
+}
+
+/// Whether that one began only after it was said to be finished.
+fn began_after(world: &World, record: &Record, entry: &Entry) -> bool {
+    let seen = world.rows.borrow().all()[&record.id].finished_seen;
+    let began = entry.started.map(|at| world.millis(at));
+    seen.zip(began).is_some_and(|(seen, began)| began > seen)
 }
 
 /// Whether a script of it ran when it was said to be finished.
