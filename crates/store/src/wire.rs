@@ -2,7 +2,7 @@
 //!
 //! Hosts keep connections, and hand them out again with settings and locks of the session undone, but with the transaction of whoever
 //! died in one: what is written on such a connection is never committed. That shows with the first statement, whose
-//! answer says so ([`Answer::in_transaction`]), so that nothing is sent before it to make sure.
+//! answer says so (`Answer::in_transaction`), so that nothing is sent before it to make sure.
 
 use crate::sent::{Answer, Sent};
 use crate::sql::{Dialect, Rows, SqlError, Statement, Value, run_in_turn};

@@ -217,9 +217,11 @@ fn log_is_honest(
     if record.complete && !whole && !(is_empty && (record.exit_code.is_none() || !ran)) {
         return Some("I5: its log is said to be complete and is not".to_owned());
     }
-    if !output.starts_with(head)
-        || (!tail.is_empty() && !record.complete && !output.ends_with(tail))
-    {
+    // Of a log whose pod went before all of it was read, the end is that of what was read.
+    let read = usize::try_from(record.bytes).unwrap_or(usize::MAX);
+    let last_read = output.get(read.saturating_sub(tail.len())..read);
+    let is_end = output.ends_with(tail) || last_read == Some(tail.as_slice());
+    if !output.starts_with(head) || (!record.complete && !is_end) {
         return Some("I5: its log is not what the script wrote".to_owned());
     }
     None
