@@ -1,5 +1,6 @@
 //! Why an execution does not start: what only Kubernetes events tell, for the record and its timeline.
 
+use domain::transition::STARTING;
 use domain::{Entry, Execution, Observation, Reason, Waiting, WaitingKind, timeline};
 use jiff::{SignedDuration, Timestamp};
 use kubernetes::{EventObservation, PodObservation};
@@ -8,7 +9,6 @@ use store::{Event, MAX_EVENTS};
 use crate::apply::{Applied, about};
 use crate::observe::observation;
 use crate::{App, Error, Platform, Runtime};
-use domain::transition::STARTING;
 
 /// How long after the dispatch a policy may refuse the pod before that is believed to be its last word: somebody may be
 /// just changing it. The start clock, which is longer as a rule, need not be waited for.

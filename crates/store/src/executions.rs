@@ -270,15 +270,22 @@ impl Builder {
     pub(crate) fn earlier(self, execution: &Execution) -> Self {
         self.text("(SELECT count(*) FROM (SELECT 1 FROM executions WHERE ")
             .text(READY)
-            .text(" AND (rank, created_at, id) < (")
+            .text(" AND (rank, created_at, id) < ")
+            .queue_key(execution)
+            .text(" LIMIT ")
+            .bind(MAX_QUEUE_POSITION)
+            .text(") AS earlier)")
+    }
+
+    /// What the queue goes by, of that one: rank, time and id.
+    pub(crate) fn queue_key(self, execution: &Execution) -> Self {
+        self.text("(")
             .bind(rank(execution))
             .text(", ")
             .bind(micros(execution.created_at))
             .text(", ")
             .bind(execution.id.to_string())
-            .text(") LIMIT ")
-            .bind(MAX_QUEUE_POSITION)
-            .text(") AS earlier)")
+            .text(")")
     }
 
     /// The condition of a compare-and-set. What is finished stays as it is, whatever its generation.

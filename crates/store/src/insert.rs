@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use crate::executions::position;
 use crate::places::{POSTPONED, READY};
 use crate::rows::{
-    COLUMNS, Column, Reader, changing_columns, count, fixed_columns, micros, rank, whole_micros,
+    COLUMNS, Column, Reader, changing_columns, count, fixed_columns, micros, whole_micros,
 };
 use crate::sql::{Builder, Sql, SqlError};
 use crate::{ExecutionStore, StoreError, payload};
@@ -282,12 +282,6 @@ impl Builder {
 
     /// And at the place of that one in the queue, or before it.
     fn up_to(self, last: &Execution) -> Self {
-        self.text(" AND (rank, created_at, id) <= (")
-            .bind(rank(last))
-            .text(", ")
-            .bind(micros(last.created_at))
-            .text(", ")
-            .bind(last.id.to_string())
-            .text(")")
+        self.text(" AND (rank, created_at, id) <= ").queue_key(last)
     }
 }

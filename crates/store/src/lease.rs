@@ -164,6 +164,7 @@ impl<S: Sql> ExecutionStore<S> {
         self.query(statement).await?;
         Ok(())
     }
+
     /// The same by the holder of a lease only; answers whether it was that. Whoever is slow to learn that another has the lease
     /// thus takes nothing back that the other has written.
     pub async fn set_state_while_holding(

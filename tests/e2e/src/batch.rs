@@ -18,6 +18,15 @@ pub const CALLERS: usize = 8;
 /// A hundred short scripts after a restart, on two cores, with a kubelet that ends two pods a second.
 pub const ALL_END_WITHIN: Duration = Duration::from_secs(300);
 
+/// An answer during an outage of the database: one refused connection, and one to a standby, on two busy cores.
+pub const ANSWERS_WITHIN: Duration = Duration::from_secs(20);
+
+/// After the last fault all are accepted within this.
+pub const ALL_ACCEPTED_WITHIN: Duration = Duration::from_secs(120);
+
+/// Readiness waits for the next tick at most.
+pub const READY_WITHIN: Duration = Duration::from_secs(45);
+
 /// Between two tries of a caller whose host is away.
 const TRY_AGAIN_AFTER: Duration = Duration::from_millis(100);
 

@@ -5,8 +5,8 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use e2e::batch::{
-    ALL_END_WITHIN, Batch, CALLERS, Watched, all_end, each_ran_once, is_honest_refusal,
-    no_job_is_left,
+    ALL_ACCEPTED_WITHIN, ALL_END_WITHIN, ANSWERS_WITHIN, Batch, CALLERS, READY_WITHIN, Watched,
+    all_end, each_ran_once, is_honest_refusal, no_job_is_left,
 };
 use e2e::{Options, Seed, Stack, not_applicable, poll, wait_for};
 use postgres::{Client, NoTls};
@@ -23,15 +23,6 @@ const PACE: Duration = Duration::from_millis(500);
 
 /// How long nobody takes writes: long enough for every replica to tell of it, and for ticks to fail.
 const AWAY: Duration = Duration::from_secs(12);
-
-/// An answer meanwhile: one refused connection, and one to a standby, on two busy cores.
-const ANSWERS_WITHIN: Duration = Duration::from_secs(20);
-
-/// After the standby has taken over, all are accepted within this.
-const ALL_ACCEPTED_WITHIN: Duration = Duration::from_secs(120);
-
-/// Readiness waits for the next tick at most.
-const READY_WITHIN: Duration = Duration::from_secs(45);
 
 /// Three replicas whose database has a standby; none where there is no such.
 fn replicas() -> Option<Stack> {

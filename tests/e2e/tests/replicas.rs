@@ -6,8 +6,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use e2e::batch::{
-    ALL_END_WITHIN, Batch, CALLERS, Watched, all_end, each_ran_once, is_honest_refusal,
-    no_job_is_left,
+    ALL_ACCEPTED_WITHIN, ALL_END_WITHIN, ANSWERS_WITHIN, Batch, CALLERS, READY_WITHIN, Watched,
+    all_end, each_ran_once, is_honest_refusal, no_job_is_left,
 };
 use e2e::{Options, Postgres, Seed, Stack, not_applicable, poll, wait_for};
 use serde_json::json;
@@ -29,15 +29,6 @@ const SERVER_KILLS: usize = 2;
 
 /// How long the server stays away each time: long enough for every caller to hear of it.
 const SERVER_AWAY: Duration = Duration::from_secs(2);
-
-/// An answer during an outage of the server: one refused connection, on two busy cores.
-const ANSWERS_WITHIN: Duration = Duration::from_secs(20);
-
-/// After the last fault all are accepted within this.
-const ALL_ACCEPTED_WITHIN: Duration = Duration::from_secs(120);
-
-/// Readiness waits for the next tick at most.
-const READY_WITHIN: Duration = Duration::from_secs(45);
 
 /// Packets to the server vanish at least for so long, in which nobody may wait for it in vain twice.
 const CUT: Duration = Duration::from_secs(20);
