@@ -289,7 +289,7 @@ impl Connection {
 mod tests {
     use super::*;
     use crate::floor::submission;
-    use domain::{Execution, ExecutionId};
+    use domain::{Execution, ExecutionId, Tenant};
     use store::Filter;
 
     struct InsertOne(ExecutionId);
@@ -300,7 +300,7 @@ mod tests {
         fn call<S: Sql>(self, store: ExecutionStore<S>) {
             let now = jiff::Timestamp::from_second(1_700_000_000).expect("a time");
             let submission = submission("exit 0");
-            let execution = Execution::accepted(self.0, now, &submission);
+            let execution = Execution::accepted(self.0, now, &Tenant::default(), &submission);
             ready(store.insert(&execution, &submission, None, 1, now)).expect("stored");
         }
     }
@@ -311,7 +311,8 @@ mod tests {
         type Output = usize;
 
         fn call<S: Sql>(self, store: ExecutionStore<S>) -> usize {
-            let page = ready(store.list(&Filter::default(), 100, None)).expect("readable");
+            let page = ready(store.list(&Tenant::default(), &Filter::default(), 100, None))
+                .expect("readable");
             for item in &page.items {
                 let submission = ready(store.submission(item.id)).expect("readable");
                 assert_eq!(submission.expect("there").script, "exit 0");

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use domain::{Execution, ExecutionId, Resources, Retry, Submission, Timeouts};
+use domain::{Execution, ExecutionId, Resources, Retry, Submission, Tenant, Timeouts};
 use jiff::{SignedDuration, Timestamp};
 use rusqlite::params;
 use store::ExecutionStore;
@@ -177,7 +177,7 @@ impl WithStore for Inserter {
     fn call<S: Sql + 'static>(self, store: ExecutionStore<S>) -> Insert {
         Box::new(move |submission| {
             let now = Timestamp::now();
-            let execution = Execution::accepted(new_id(), now, submission);
+            let execution = Execution::accepted(new_id(), now, &Tenant::default(), submission);
             let inserted = store.insert(&execution, submission, None, 1, now + CLAIM);
             ready(inserted).expect("the store takes it");
             execution.id.to_string()

@@ -13,7 +13,7 @@ impl wasip2::exports::http::incoming_handler::Guest for Api {
     fn handle(incoming: IncomingRequest, out: ResponseOutparam) {
         // What fails here failed towards a caller who has gone, or a host that refuses us: only the log is left.
         if let Err(error) = block_on(answer(incoming, out)) {
-            eprintln!("{error}");
+            spin_platform::log_broken_off(&error);
         }
     }
 }

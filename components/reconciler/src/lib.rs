@@ -1,7 +1,7 @@
 //! The cron trigger's entry: one tick each time it fires. Overlapping calls leave, by the lease in the store.
 
 use bindings::{Error, Guest, Metadata};
-use spin_platform::block_on;
+use spin_platform::{block_on, log_broken_off};
 
 /// What wit-bindgen makes of `wit/`.
 #[expect(unsafe_code, reason = "generated")]
@@ -15,12 +15,18 @@ struct Reconciler;
 
 impl Guest for Reconciler {
     fn handle_cron_event(_: Metadata) -> Result<(), Error> {
-        let app = spin_platform::app().map_err(|error| Error::Other(error.to_string()))?;
+        let app = spin_platform::app().map_err(|error| failed(error.to_string()))?;
         let budget = app.config().tick_budget;
         block_on(async {
             app.migrate().await?;
             app.scheduled_tick(budget).await.map(|_| ())
         })
-        .map_err(|error: app::Error| Error::Other(error.chain()))
+        .map_err(|error: app::Error| failed(error.chain()))
     }
+}
+
+/// The host is told, and has a log of its own form; ours has a line too.
+fn failed(error: String) -> Error {
+    log_broken_off(&error);
+    Error::Other(error)
 }

@@ -6,9 +6,11 @@ use domain::{
 };
 use jiff::Timestamp;
 use kubernetes::PodObservation;
-use store::{Step, StoredLog, Written};
+use store::{Landed, Step, StoredLog, Written};
 
+use crate::announce::Also;
 use crate::logs::{better, has_log};
+use crate::report::Level;
 use crate::{App, Error, Platform, Runtime};
 
 /// How often a write is tried again when another writer was quicker. Each loss means somebody else moved the
@@ -126,10 +128,14 @@ impl<P: Platform> App<P> {
                 .await?
         } else {
             let told = timeline::steps(&current, observation, &next, now);
-            let written = self.store.update(Step::new(&next, &told)).await?;
-            if written == Written::Updated {
-                self.records.keep(next);
-            }
+            let written = match self.write(&next, &told, None).await? {
+                Landed::Stored { .. } => {
+                    self.announce(&next, &told, Also::Nothing);
+                    self.records.keep(next);
+                    Written::Updated
+                }
+                Landed::NotStored => Written::Stale,
+            };
             (written, Applied::Changed)
         };
         Ok(match written {
@@ -139,7 +145,8 @@ impl<P: Platform> App<P> {
         })
     }
 
-    /// Stores how the attempt `ended`: as the execution's end, or with the next attempt in its place.
+    /// Stores how the attempt `ended`: as the execution's end, or with the next attempt in its place. Of one that is gone it says no more
+    /// than that another generation is stored.
     pub(crate) async fn store_end(
         &self,
         current: &Execution,
@@ -148,20 +155,30 @@ impl<P: Platform> App<P> {
         log: &StoredLog,
         now: Timestamp,
     ) -> Result<(Written, Applied), Error> {
-        let (written, applied) = match next_attempt(current, ended, now) {
+        let (written, applied, told) = match next_attempt(current, ended, now) {
             None => {
                 let told = timeline::steps(current, observation, ended, now);
-                let written = self.store.finish(Step::new(ended, &told), log).await?;
-                (written, Applied::Finished)
+                let written = match self.write(ended, &told, Some(log)).await? {
+                    Landed::Stored { creation_in_doubt } => {
+                        self.records.keep_ended(Execution {
+                            creation_in_doubt,
+                            ..ended.clone()
+                        });
+                        Written::Updated
+                    }
+                    Landed::NotStored => Written::Stale,
+                };
+                (written, Applied::Finished, told)
             }
             Some(next) => {
                 let told = timeline::steps_to_retry(current, observation, ended, &next, now);
                 let step = Step::new(&next, &told);
                 let written = self.store.retry(step, ended, log).await?;
-                (written, Applied::Retried)
+                (written, Applied::Retried, told)
             }
         };
         if written == Written::Updated {
+            self.announce(ended, &told, Also::Log(log));
             self.log_ended(ended, applied);
         }
         Ok((written, applied))
@@ -201,6 +218,7 @@ impl<P: Platform> App<P> {
 
     fn log_ended(&self, execution: &Execution, applied: Applied) {
         self.drop_follower(execution.id);
+        self.measure_end(execution);
         let reason = execution
             .ending
             .as_ref()
@@ -209,8 +227,7 @@ impl<P: Platform> App<P> {
             Applied::Retried => "an attempt ended and is retried",
             _ => "finished",
         };
-        self.runtime
-            .log(what, &[("execution", &execution.id), ("reason", &reason)]);
+        self.report_of(Level::Info, execution, what, &[("reason", &reason)]);
     }
 }
 

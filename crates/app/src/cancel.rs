@@ -9,15 +9,17 @@ mod gone;
 
 use std::time::Duration;
 
-use domain::{Execution, ExecutionId, Observation, Status, Stop, timeline, transition};
+use domain::{Action, Execution, ExecutionId, Observation, Status, Stop, timeline, transition};
 use jiff::{SignedDuration, Timestamp};
 use store::{Step, StoredLog, Written};
 
+use crate::announce::Also;
 use crate::apply::{Applied, CAS_ATTEMPTS, about};
 use crate::logs::has_log;
 use crate::observe::observation;
+use crate::report::Level;
 use crate::submit::CLAIM;
-use crate::{App, Error, Platform, Runtime};
+use crate::{App, Caller, Error, Platform, Runtime};
 
 /// For how long whoever takes up a cancel has it to itself.
 pub(crate) const CANCEL_CLAIM: SignedDuration = SignedDuration::from_secs(15);
@@ -52,13 +54,13 @@ pub enum Canceled {
 }
 
 impl<P: Platform> App<P> {
-    /// Notes that an execution is to be canceled; one without a Job is finished by it at once.
+    /// Notes that an execution of the caller's tenant is to be canceled; one without a Job is finished by it at once.
     ///
     /// # Errors
     /// When the store cannot take it.
-    pub async fn cancel(&self, id: ExecutionId) -> Result<Canceled, Error> {
+    pub async fn cancel(&self, caller: &Caller, id: ExecutionId) -> Result<Canceled, Error> {
         for _ in 0..CAS_ATTEMPTS {
-            let Some(current) = self.store.get(id).await? else {
+            let Some(current) = self.store.get_of(&caller.tenant, id).await? else {
                 return Ok(Canceled::Unknown);
             };
             if current.status == Status::Finished {
@@ -72,22 +74,28 @@ impl<P: Platform> App<P> {
                 });
             };
             let told = timeline::steps(&current, &Observation::CancelRequested, &next, now);
+            let record = self.record(caller, Action::ExecutionCancel, &id.to_string());
             let finished = next.status == Status::Finished;
             let too_late = next.stop() == Some(Stop::RunTimeout);
             let written = if finished {
                 let log = nothing_written();
                 next.log = Some(log.summary());
-                self.store.finish(Step::new(&next, &told), &log).await?
+                self.store
+                    .finish(Step::new(&next, &told).noted(&record), &log)
+                    .await?
             } else if too_late {
                 // The ticks are ending it, and go on with that.
-                self.store.update(Step::new(&next, &told)).await?
+                self.store
+                    .update(Step::new(&next, &told).noted(&record))
+                    .await?
             } else {
                 self.store
-                    .request_cancel(Step::new(&next, &told), now + CANCEL_CLAIM)
+                    .request_cancel(Step::new(&next, &told).noted(&record), now + CANCEL_CLAIM)
                     .await?
             };
             match written {
                 Written::Updated => {
+                    self.announce(&next, &told, Also::By(caller));
                     if finished {
                         self.log_finished(&next);
                     }
@@ -116,11 +124,13 @@ impl<P: Platform> App<P> {
             self.delete_earlier_job(id).await
         };
         if let Err(error) = carried_out.await {
-            self.runtime.log(
-                "a cancel is left to a later tick",
-                &[("execution", &id), ("error", &error.chain())],
-            );
+            let why = error.chain();
+            let message = "a cancel is left to a later tick";
+            self.report_of_id(Level::Warn, id, message, &[("error", &why)])
+                .await;
         }
+        self.store_tally().await;
+        self.send_last_announcements().await;
     }
 
     /// What was canceled in the pause before an attempt has the Job of the one before deleted at its end; the full list
@@ -272,8 +282,10 @@ impl<P: Platform> App<P> {
         if let Some(next) = transition(current, &Observation::Stopping, now) {
             let told = timeline::steps(current, &Observation::Stopping, &next, now);
             // Whoever wrote in between knew more: the next look begins with that.
-            let (Written::Updated | Written::Stale | Written::Missing) =
-                self.store.stop(Step::new(&next, &told), &log).await?;
+            let written = self.store.stop(Step::new(&next, &told), &log).await?;
+            if written == Written::Updated {
+                self.announce(&next, &told, Also::Nothing);
+            }
         }
         Ok(())
     }

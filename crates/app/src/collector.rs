@@ -137,7 +137,9 @@ impl Place {
     /// From when on the log must be read to find it: the beginning of its second, since kubelets are asked for whole ones.
     pub fn since(&self) -> Option<Timestamp> {
         let at: Timestamp = self.stamp.parse().ok()?;
-        Timestamp::from_second(at.as_second()).ok()
+        // Down, on a node whose clock is before 1970 too.
+        let second = at.as_nanosecond().div_euclid(NANOS_PER_SECOND);
+        Timestamp::from_second(i64::try_from(second).ok()?).ok()
     }
 }
 
@@ -336,6 +338,8 @@ impl Stamped {
         gap
     }
 }
+
+const NANOS_PER_SECOND: i128 = 1_000_000_000;
 
 /// The check of no bytes.
 const EMPTY_CHECK: u64 = 0xcbf2_9ce4_8422_2325;

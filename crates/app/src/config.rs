@@ -3,8 +3,12 @@
 use std::time::Duration;
 
 use domain::Quantity;
-use kubernetes::ClientConfig;
+use jiff::SignedDuration;
+use kubernetes::{ClientConfig, PodRules, ReadFile};
 
+use crate::announce::Announced;
+use crate::callers::Keyring;
+use crate::pods;
 use crate::webhooks::WebhookRules;
 
 /// A tick shorter than this would spend its time on starting.
@@ -22,6 +26,9 @@ const MAX_MAX_QUEUED: u32 = 10_000_000;
 /// Records kept for longer than ten years are kept for ever, which is another wish.
 pub const MAX_TTL_SECONDS: u32 = 10 * 365 * 24 * 3600;
 
+/// The longest that the audit log is kept for, in days: ten years.
+const MAX_AUDIT_RETENTION_DAYS: u32 = 3_650;
+
 /// The settings of a deployment. The defaults stand in `spin.toml`, which declares the variables.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -29,6 +36,10 @@ pub struct Config {
     pub kube_url: String,
     /// `kube_token`: bearer token for the API server; empty where a proxy authenticates.
     kube_token: Secret,
+    /// `kube_token_file`: the file that holds that token instead, and is read for every request; empty for none.
+    kube_token_file: Option<String>,
+    /// What reads it.
+    read_file: ReadFile,
     /// `kube_namespace`: the namespace that Jobs run in.
     pub kube_namespace: String,
     /// `default_image`: the image of submissions that name none.
@@ -47,14 +58,27 @@ pub struct Config {
     pub max_queued: u32,
     /// `ttl_seconds`: how long the record of a finished execution is kept when its submission does not say.
     pub ttl_seconds: u32,
+    /// `audit_retention_days`: how long records of the audit log are kept.
+    pub audit_retention: SignedDuration,
+    /// `kubernetes_events`: which steps of executions are told as Kubernetes Events: `none`, `notable` or `all`.
+    pub kubernetes_events: Announced,
     /// `tick_budget_seconds`: how long one tick works; just under the cron's period.
     pub tick_budget: Duration,
-    /// `tick_token`: bearer token of `POST /internal/tick`; empty leaves it open.
+    /// `tick_token`: bearer token of `POST /internal/tick`; empty leaves it to whoever may do everything.
     tick_token: Secret,
+    /// `tokens`: a JSON object with the tokens of callers and the tenants that they are of; empty where nobody needs one.
+    pub callers: Keyring,
+    /// `metrics_token`: bearer token that reads `GET /metrics` and nothing else; empty for none.
+    metrics_token: Secret,
     /// `webhook_secrets`: a JSON object from names to `whsec_<base64>`, the secrets that sign; empty for none.
     /// `webhook_allowed_hosts`: globs of inner hosts that may be told all the same, perhaps with `http://`.
     /// `webhook_pauses`: how long is waited after each failed attempt, in seconds; empty for a schedule of 24 hours.
     pub webhooks: WebhookRules,
+    /// What holds for every pod. `pod_profile`: `restricted` or `baseline`. `pod_user`: user and group of a restricted
+    /// script, `65532:65532`. `default_ephemeral_storage`: the disk of submissions that ask for none; empty for no limit.
+    /// `pod_runtime_class`: its RuntimeClass, or empty. `pod_node_selector`: labels of its node, `key=value`, and
+    /// `pod_tolerations`: taints that it puts up with, `key=value:Effect`, both separated by commas or blanks, or empty.
+    pub pods: PodRules,
 }
 
 /// A text that never shows in a log.
@@ -111,9 +135,16 @@ impl Config {
             &text("webhook_pauses")?,
             &kube_url,
         );
+        let kube_token = secret("kube_token")?;
+        let kube_token_file = Some(text("kube_token_file")?).filter(|path| !path.is_empty());
+        if kube_token.0.is_some() && kube_token_file.is_some() {
+            return Err(problem("kube_token_file", "is set beside kube_token"));
+        }
         Ok(Self {
             kube_url,
-            kube_token: secret("kube_token")?,
+            kube_token,
+            kube_token_file,
+            read_file: no_files,
             kube_namespace: required("kube_namespace")?,
             default_image: required("default_image")?,
             allowed_images: globs(&required("allowed_images")?),
@@ -123,9 +154,19 @@ impl Config {
             max_running: count("max_running", &required("max_running")?, MAX_MAX_RUNNING)?,
             max_queued: count("max_queued", &required("max_queued")?, MAX_MAX_QUEUED)?,
             ttl_seconds: ttl_seconds(&required("ttl_seconds")?)?,
+            audit_retention: days(
+                "audit_retention_days",
+                &required("audit_retention_days")?,
+                MAX_AUDIT_RETENTION_DAYS,
+            )?,
+            kubernetes_events: Announced::from_name(&required("kubernetes_events")?)
+                .ok_or_else(|| problem("kubernetes_events", "is none of none, notable, all"))?,
             tick_budget: tick_budget(&required("tick_budget_seconds")?)?,
             tick_token: secret("tick_token")?,
+            callers: Keyring::read(&text("tokens")?).map_err(|wrong| problem("tokens", &wrong))?,
+            metrics_token: secret("metrics_token")?,
             webhooks: webhooks.map_err(|(variable, wrong)| problem(variable, &wrong))?,
+            pods: pods::read(text, problem)?,
         })
     }
 
@@ -134,14 +175,34 @@ impl Config {
         self.tick_token.0.as_deref()
     }
 
+    /// The bearer token that reads `GET /metrics` and nothing else, if any.
+    pub fn metrics_token(&self) -> Option<&str> {
+        self.metrics_token.0.as_deref()
+    }
+
+    /// The same settings where files can be read, by that function.
+    #[must_use]
+    pub fn with_files(mut self, read: ReadFile) -> Self {
+        self.read_file = read;
+        self
+    }
+
     /// The part of the settings that the Kubernetes client takes.
     pub(crate) fn kubernetes(&self) -> ClientConfig {
-        ClientConfig::new(
+        let config = ClientConfig::new(
             self.kube_url.clone(),
             self.kube_namespace.clone(),
             self.kube_token.0.clone(),
-        )
+        );
+        match &self.kube_token_file {
+            Some(path) => config.with_token_file(path, self.read_file),
+            None => config,
+        }
     }
+}
+
+fn no_files(_: &str) -> Result<String, String> {
+    Err("there are no files here".to_owned())
 }
 
 fn problem(variable: &'static str, problem: &str) -> ConfigError {
@@ -179,6 +240,10 @@ fn count(variable: &'static str, text: &str, most: u32) -> Result<u32, ConfigErr
             &format!("is not a whole number from 1 to {most}"),
         )),
     }
+}
+
+fn days(variable: &'static str, text: &str, most: u32) -> Result<SignedDuration, ConfigError> {
+    count(variable, text, most).map(|days| SignedDuration::from_hours(24 * i64::from(days)))
 }
 
 fn ttl_seconds(text: &str) -> Result<u32, ConfigError> {
@@ -219,9 +284,16 @@ mod tests {
                 "max_ephemeral_storage" => "16Gi",
                 "max_running" | "max_queued" => "100",
                 "ttl_seconds" => "0",
+                "audit_retention_days" => "90",
+                "kubernetes_events" => "notable",
                 "tick_budget_seconds" => "9.6",
                 "allowed_images" => "docker.io/*, ghcr.io/*",
-                "tick_token" | "webhook_secrets" | "webhook_pauses" => "",
+                "kube_token_file" | "tick_token" | "tokens" | "metrics_token"
+                | "webhook_secrets" | "webhook_pauses" => "",
+                "pod_profile" => "restricted",
+                "pod_user" => "65532:65532",
+                "default_ephemeral_storage" => "4Gi",
+                "pod_runtime_class" | "pod_node_selector" | "pod_tolerations" => "",
                 _ => "x",
             };
             Some(text.to_owned())
@@ -244,6 +316,8 @@ mod tests {
             ("kube_url", "kubernetes"),
             ("kube_url", "https://"),
             ("kube_namespace", " "),
+            // Beside the token itself.
+            ("kube_token_file", "/sa/token"),
             ("max_cpu", "lots"),
             ("max_running", "0"),
             ("max_running", "-1"),
@@ -251,6 +325,9 @@ mod tests {
             ("max_queued", "10000001"),
             ("ttl_seconds", "30d"),
             ("ttl_seconds", "315360001"),
+            ("audit_retention_days", "0"),
+            ("kubernetes_events", "some"),
+            ("audit_retention_days", "3651"),
             ("tick_budget_seconds", "NaN"),
             ("tick_budget_seconds", "1e9"),
             ("webhook_secrets", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"),
@@ -263,10 +340,12 @@ mod tests {
                 r#"{"a b":"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"}"#,
             ),
             ("webhook_secrets", r#"{"a":7}"#),
+            ("tokens", r#"{"tokens":[{"name":"MfKQ9","role":"run"}]}"#),
             ("webhook_pauses", "5 soon"),
             ("webhook_allowed_hosts", "ftp://example.org"),
             ("webhook_allowed_hosts", "example.org/path"),
             ("webhook_allowed_hosts", "example.org:8080"),
+            ("pod_profile", "privileged"),
         ] {
             let error = Config::read(lookup(name, value)).expect_err(value);
             assert_eq!(error.variable, name);

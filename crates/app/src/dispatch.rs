@@ -11,11 +11,13 @@ use domain::{
     Execution, ExecutionId, Observation, Reason, Status, Submission, Waiting, WaitingKind, timeline,
 };
 use jiff::SignedDuration;
-use kubernetes::{Error as KubernetesError, RunSpec};
-use store::{Step, Written};
+use kubernetes::{Error as KubernetesError, PodRules, RunSpec};
+use store::{Landed, Step, Written};
 
+use crate::announce::Also;
 use crate::apply::{Applied, about};
 use crate::cancel::nothing_written;
+use crate::report::Level;
 use crate::submit::CLAIM;
 use crate::{App, Error, Platform, Runtime};
 
@@ -93,10 +95,9 @@ impl<P: Platform> App<P> {
             }
         };
         result.unwrap_or_else(|error| {
-            self.runtime.log(
-                "the Job's creation is left to a later tick",
-                &[("execution", &execution.id), ("error", &error.chain())],
-            );
+            let message = "the Job's creation is left to a later tick";
+            let why = error.chain();
+            self.report_of(Level::Warn, execution, message, &[("error", &why)]);
             Created::Later
         })
     }
@@ -108,7 +109,16 @@ impl<P: Platform> App<P> {
         let now = self.runtime.now();
         if let Some(next) = domain::transition(execution, &exists, now) {
             let told = timeline::steps(execution, &exists, &next, now);
-            if self.store.update(Step::new(&next, &told)).await? == Written::Updated {
+            let is_written = if self.meter.is_stored_regularly.get() {
+                self.write(&next, &told, None).await? != Landed::NotStored
+            } else {
+                // Nobody writes after this, and what was measured is not worth a write of its own.
+                let step = Step::new(&next, &told);
+                let tally = &self.meter.tally;
+                self.store.update_with_tally(step, tally).await? == Written::Updated
+            };
+            if is_written {
+                self.announce(&next, &told, Also::Nothing);
                 self.records.keep(next);
                 return Ok(Created::Settled);
             }
@@ -136,9 +146,10 @@ impl<P: Platform> App<P> {
         if execution.attempt > 1 && self.earlier_still_runs(execution).await? {
             return Err(NotCreated::TooEarly);
         }
-        let mut spec = run_spec(execution, submission);
+        let mut spec = run_spec(execution, submission, &self.config.pods);
         spec.database = self.database().await?.to_owned();
         let payload = kubernetes::payload(&spec);
+        let client = self.kubernetes_for(execution);
         let earlier = match attempt {
             Attempt::First => None,
             // Looked for first: a quota or a policy that speaks against another Job would hide that there is one.
@@ -146,11 +157,11 @@ impl<P: Platform> App<P> {
         };
         let created = match earlier {
             Some(job) => Ok(job),
-            None => self.kubernetes.create_job(&payload.job).await,
+            None => client.create_job(&payload.job).await,
         };
         let job = match created {
             Err(error) if error.is_already_exists() => {
-                self.kubernetes.get_job(&execution.job_name()).await?
+                client.get_job(&execution.job_name()).await?
             }
             Err(error) => return Err(NotCreated::NoJob(error)),
             Ok(job) => job,
@@ -177,12 +188,12 @@ impl<P: Platform> App<P> {
                 }
             }
             for config_map in &payload.with_owner(&uid).config_maps {
-                match self.kubernetes.create_config_map(config_map).await {
+                match client.create_config_map(config_map).await {
                     Err(error) if !error.is_already_exists() => return Err(error.into()),
                     _ => {}
                 }
             }
-            self.kubernetes.unsuspend_job(&execution.job_name()).await?;
+            client.unsuspend_job(&execution.job_name()).await?;
         }
         Ok(uid)
     }
@@ -193,7 +204,8 @@ impl<P: Platform> App<P> {
         let (id, earlier) = (execution.id, execution.attempt - 1);
         self.retire_job(id, earlier, None).await?;
         let name = domain::execution::job_name(id, earlier);
-        let pods = self.kubernetes.pods_of_job(&name).await?;
+        let client = self.kubernetes_for(execution);
+        let pods = client.pods_of_job(&name).await?;
         Ok(pods.iter().any(|pod| {
             pod.execution_id == Some(id.0)
                 && pod.running_since.is_some()
@@ -419,7 +431,11 @@ pub(crate) fn verdict(error: &KubernetesError) -> Option<Reason> {
 }
 
 /// What the Job is made of.
-pub(crate) fn run_spec(execution: &Execution, submission: &Submission) -> RunSpec {
+pub(crate) fn run_spec(
+    execution: &Execution,
+    submission: &Submission,
+    rules: &PodRules,
+) -> RunSpec {
     let t = &execution.timeouts;
     RunSpec {
         id: execution.id.0,
@@ -447,6 +463,7 @@ pub(crate) fn run_spec(execution: &Execution, submission: &Submission) -> RunSpe
             + u64::from(t.grace_seconds)
             + POD_DEADLINE_MARGIN_SECONDS,
         labels: submission.labels.clone(),
+        rules: rules.clone(),
     }
 }
 

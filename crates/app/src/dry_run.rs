@@ -4,7 +4,7 @@ use domain::{Execution, ExecutionId, Reason, Submission};
 use kubernetes::Error as KubernetesError;
 
 use crate::dispatch::{run_spec, verdict};
-use crate::{App, Error, Platform, Runtime};
+use crate::{App, Caller, Error, Platform, Runtime};
 
 /// What would become of a submission.
 #[derive(Clone, Debug, PartialEq)]
@@ -26,10 +26,10 @@ impl<P: Platform> App<P> {
     ///
     /// # Errors
     /// When the API server does not say.
-    pub async fn try_out(&self, submission: &Submission) -> Result<Trial, Error> {
+    pub async fn try_out(&self, caller: &Caller, submission: &Submission) -> Result<Trial, Error> {
         let now = self.runtime.now();
         let id = ExecutionId::new(now, self.runtime.random());
-        let execution = Execution::accepted(id, now, submission);
+        let execution = Execution::accepted(id, now, &caller.tenant, submission);
         match self.try_creation(&execution, submission).await {
             Ok(()) => Ok(Trial::Fits(Box::new(execution))),
             Err(error) => {
@@ -48,7 +48,8 @@ impl<P: Platform> App<P> {
         execution: &Execution,
         submission: &Submission,
     ) -> Result<(), KubernetesError> {
-        let payload = kubernetes::payload(&run_spec(execution, submission));
+        let spec = run_spec(execution, submission, &self.config.pods);
+        let payload = kubernetes::payload(&spec);
         let job = self.kubernetes.try_job(&payload.job).await?;
         for config_map in &payload.with_owner(&job.uid).config_maps {
             self.kubernetes.try_config_map(config_map).await?;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use domain::{ExecutionId, Status};
 use store::{Event, MAX_EVENTS};
 
-use crate::{App, Error, Platform, Runtime, View};
+use crate::{App, Caller, Error, Platform, Runtime, View};
 
 /// How many lines are read at once: all that there can be, but for a few essential ones, which the next reading has.
 const EVENTS_PAGE: u32 = MAX_EVENTS;
@@ -73,12 +73,16 @@ impl TimelineFollower {
 }
 
 impl<P: Platform> App<P> {
-    /// The whole timeline; none for an unknown id.
+    /// The whole timeline; none for an id that the caller's tenant has not.
     ///
     /// # Errors
     /// When the store cannot be read.
-    pub async fn events(&self, id: ExecutionId) -> Result<Option<Vec<Event>>, Error> {
-        if self.store.get(id).await?.is_none() {
+    pub async fn events(
+        &self,
+        caller: &Caller,
+        id: ExecutionId,
+    ) -> Result<Option<Vec<Event>>, Error> {
+        if self.store.get_of(&caller.tenant, id).await?.is_none() {
             return Ok(None);
         }
         let mut all: Vec<Event> = Vec::new();

@@ -3,7 +3,7 @@
 use domain::transition::STARTING;
 use domain::{Entry, Execution, Observation, Reason, Waiting, WaitingKind, timeline};
 use jiff::{SignedDuration, Timestamp};
-use kubernetes::{EventObservation, PodObservation};
+use kubernetes::{EventObservation, PodObservation, REPORTER};
 use store::{Event, MAX_EVENTS};
 
 use crate::apply::{Applied, about};
@@ -38,6 +38,8 @@ impl<P: Platform> App<P> {
         if let Some(pod) = pod {
             events.extend(self.kubernetes.list_events_of(&pod.uid).await?);
         }
+        // What we said of it ourselves is no news, and no cause.
+        events.retain(|event| event.source != REPORTER);
         let now = self.runtime.now();
         let known = self.store.events(execution.id, 0, MAX_EVENTS).await?;
         let entries: Vec<Entry> = in_order(&events)

@@ -15,6 +15,7 @@ use store::{FollowedLog, StoredLog};
 
 use crate::collector::{Collector, Place, Stamped};
 use crate::logs::{LOG_PATIENCE, LOG_READ_ATTEMPTS, LOG_READ_PAUSE, log_is_not_there};
+use crate::report::Level;
 use crate::{App, Error, Platform, Runtime};
 
 /// So many logs are followed at once by one tick, each in up to 2 MiB: half of what a host gives an instance as a rule. Those
@@ -193,21 +194,25 @@ impl<P: Platform> App<P> {
         Some(follower)
     }
 
-    /// The same of one that a tick before has followed.
-    pub(crate) async fn resume_follower(
+    /// The same of those that a tick before has followed, a few of them.
+    pub(crate) async fn resume_followers(
         &self,
-        id: ExecutionId,
-    ) -> Result<Option<Rc<Follower>>, Error> {
-        let Some(stored) = self.store.followed(id).await? else {
-            return Ok(None);
-        };
+        ids: &[ExecutionId],
+    ) -> Result<Vec<(ExecutionId, Rc<Follower>)>, Error> {
+        let mut stored = self.store.followed_many(ids).await?;
+        // In order: the simulator replays histories.
+        stored.sort_by_key(|(id, _)| *id);
         let mut followers = self.followers.borrow_mut();
-        if followers.contains_key(&id) || followers.len() >= MAX_FOLLOWERS {
-            return Ok(None);
+        let mut resumed = Vec::new();
+        for (id, stored) in stored {
+            if followers.contains_key(&id) || followers.len() >= MAX_FOLLOWERS {
+                continue;
+            }
+            let follower = Follower::new(&stored.pod, &stored.pod_uid, Some(&stored));
+            followers.insert(id, follower.clone());
+            resumed.push((id, follower));
         }
-        let follower = Follower::new(&stored.pod, &stored.pod_uid, Some(&stored));
-        followers.insert(id, follower.clone());
-        Ok(Some(follower))
+        Ok(resumed)
     }
 
     /// Nobody needs it any more: its execution has its outcome, or another pod.
@@ -325,7 +330,7 @@ impl<P: Platform> App<P> {
             return Ok(follower.log());
         }
         if follower.has_read_nothing() {
-            return Ok(self.collect_log_or_give_up(id, pod, since).await?);
+            return Ok(self.collect_log_or_give_up(execution, pod, since).await?);
         }
         match self.read_on(&follower).await {
             // The node has rotated away what comes next; a stream may still have it.
@@ -342,10 +347,8 @@ impl<P: Platform> App<P> {
                 if waited.is_none_or(|waited| waited < LOG_PATIENCE) {
                     return Err(error.into());
                 }
-                self.runtime.log(
-                    "the end of a log could not be read and is given up",
-                    &[("execution", &id), ("error", &error)],
-                );
+                let message = "the end of a log could not be read and is given up";
+                self.report_of(Level::Error, execution, message, &[("error", &error)]);
                 Ok(StoredLog {
                     complete: false,
                     ..follower.log()

@@ -1,9 +1,9 @@
 //! Forgetting a finished execution by its caller's word.
 
-use domain::ExecutionId;
+use domain::{Action, ExecutionId};
 use store::Written;
 
-use crate::{App, Error, Platform};
+use crate::{App, Caller, Error, Platform};
 
 /// What became of the wish to forget an execution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,12 +17,14 @@ pub enum Forgotten {
 }
 
 impl<P: Platform> App<P> {
-    /// Removes the record of a finished execution, its script, labels and log; its idempotency key is free again.
+    /// Removes the record of a finished execution of the caller's tenant, its script, labels and log; its idempotency key is free again.
     ///
     /// # Errors
     /// When the store cannot do it; then nothing was changed.
-    pub async fn forget(&self, id: ExecutionId) -> Result<Forgotten, Error> {
-        Ok(match self.store.forget(id).await? {
+    pub async fn forget(&self, caller: &Caller, id: ExecutionId) -> Result<Forgotten, Error> {
+        let record = self.record(caller, Action::ExecutionDelete, &id.to_string());
+        let written = self.store.forget(&caller.tenant, id, Some(&record)).await?;
+        Ok(match written {
             Written::Updated => Forgotten::Gone,
             Written::Stale => Forgotten::Unfinished,
             Written::Missing => Forgotten::Unknown,

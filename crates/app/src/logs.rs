@@ -9,7 +9,8 @@ use kubernetes::{Error as KubernetesError, LogStream, PodObservation, Transport}
 use store::StoredLog;
 
 use crate::collector::Collector;
-use crate::{App, Error, Platform, Runtime};
+use crate::report::Level;
+use crate::{App, Caller, Error, Platform, Runtime};
 
 /// How often the API server is asked for a log before the next tick has to try: a kubelet that is just busy
 /// answers by then.
@@ -74,19 +75,20 @@ impl<P: Platform> LiveLog<P> {
 }
 
 impl<P: Platform> App<P> {
-    /// The log of an execution; none for an unknown id.
+    /// The log of an execution; none for an id that the caller's tenant has not.
     ///
     /// # Errors
     /// When neither the store nor the API server can say.
     pub async fn log(
         &self,
+        caller: &Caller,
         id: ExecutionId,
         options: &LogOptions,
     ) -> Result<Option<Log<P>>, Error> {
         let deadline = self.runtime.now() + FOLLOW_START_LIMIT;
         let mut wanted = options.attempt;
         loop {
-            let Some(execution) = self.store.get(id).await? else {
+            let Some(execution) = self.store.get_of(&caller.tenant, id).await? else {
                 return Ok(None);
             };
             let attempt = match wanted {
@@ -163,7 +165,7 @@ impl<P: Platform> App<P> {
     /// When the API server cannot give it now, and there is patience left.
     pub(crate) async fn collect_log_or_give_up(
         &self,
-        id: ExecutionId,
+        execution: &Execution,
         pod: &PodObservation,
         since: Option<Timestamp>,
     ) -> Result<StoredLog, KubernetesError> {
@@ -173,10 +175,8 @@ impl<P: Platform> App<P> {
                 if waited.is_none_or(|waited| waited < LOG_PATIENCE) {
                     return Err(error);
                 }
-                self.runtime.log(
-                    "the log could not be read and is given up",
-                    &[("execution", &id), ("error", &error)],
-                );
+                let message = "the log could not be read and is given up";
+                self.report_of(Level::Error, execution, message, &[("error", &error)]);
                 Ok(StoredLog::default())
             }
             log => log,

@@ -102,6 +102,7 @@ pub(crate) fn dispatched() -> Execution {
     let quantity = |text: &str| text.parse().expect("a quantity");
     Execution {
         id: ExecutionId::new(time(0), [7; 10]),
+        tenant: domain::Tenant::default(),
         generation: 3,
         status: Status::Queued,
         created_at: time(0),
@@ -113,6 +114,8 @@ pub(crate) fn dispatched() -> Execution {
         cancel_requested_at: None,
         creation_in_doubt: false,
         timed_out_at: None,
+        trace: None,
+        origin: None,
         stopping_since: None,
         finished_at: None,
         ending: None,

@@ -7,7 +7,7 @@ use domain::{AttemptRecord, Execution, ExecutionId, Status};
 use jiff::Timestamp;
 use store::{Cursor, Filter, Page};
 
-use crate::{App, Error, Platform, Runtime};
+use crate::{App, Caller, Error, Platform, Runtime};
 
 /// The first look after the start of a wait comes after this; a waiter for a quick script is not kept waiting.
 const WAIT_FIRST_INTERVAL: Duration = Duration::from_millis(15);
@@ -27,12 +27,12 @@ pub struct View {
 }
 
 impl<P: Platform> App<P> {
-    /// The execution of that id, if there is one.
+    /// The execution of that id, if the caller's tenant has one.
     ///
     /// # Errors
     /// When the store cannot be read.
-    pub async fn get(&self, id: ExecutionId) -> Result<Option<View>, Error> {
-        match self.store.get(id).await? {
+    pub async fn get(&self, caller: &Caller, id: ExecutionId) -> Result<Option<View>, Error> {
+        match self.store.get_of(&caller.tenant, id).await? {
             Some(execution) => Ok(Some(self.view(execution).await?)),
             None => Ok(None),
         }
@@ -87,6 +87,7 @@ impl<P: Platform> App<P> {
     /// When the store cannot be read.
     pub async fn wait_until_finished(
         &self,
+        caller: &Caller,
         id: ExecutionId,
         limit: Duration,
     ) -> Result<Option<View>, Error> {
@@ -97,7 +98,7 @@ impl<P: Platform> App<P> {
             .unwrap_or(Timestamp::MAX);
         let mut interval = WAIT_FIRST_INTERVAL;
         loop {
-            let Some(execution) = self.store.get(id).await? else {
+            let Some(execution) = self.store.get_of(&caller.tenant, id).await? else {
                 return Ok(None);
             };
             let left =
@@ -110,16 +111,18 @@ impl<P: Platform> App<P> {
         }
     }
 
-    /// One page of executions, newest first.
+    /// One page of the executions of the caller's tenant, newest first.
     ///
     /// # Errors
     /// When the store cannot be read.
     pub async fn list(
         &self,
+        caller: &Caller,
         filter: &Filter,
         limit: u32,
         after: Option<Cursor>,
     ) -> Result<Page, Error> {
-        Ok(self.store.list(filter, limit, after).await?)
+        let tenant = &caller.tenant;
+        Ok(self.store.list(tenant, filter, limit, after).await?)
     }
 }

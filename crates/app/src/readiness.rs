@@ -3,14 +3,18 @@
 use jiff::{SignedDuration, Timestamp};
 use store::{Dialect, Sql, StoreError};
 
-use crate::tick::LAST_TICK;
+use crate::report::Level;
+use crate::tick::LEASE;
 use crate::{App, Error, Platform, Runtime};
 
-/// A tick renews its mark at least every few seconds, and the cron's period is 10 s: three missed periods
+/// A tick renews its lease every few seconds, and the cron's period is 10 s: three missed periods
 /// mean that nobody ticks.
 const TICK_STALE_AFTER: SignedDuration = SignedDuration::from_secs(30);
 
-/// The state key of the last look's time, RFC 3339.
+/// How often looks at the store may write to it.
+const LOOK_INTERVAL: SignedDuration = SignedDuration::from_secs(1);
+
+/// The state key of the last such look's time, RFC 3339.
 const LAST_LOOK: &str = "lastReadiness";
 
 /// Whether one thing works, else what is wrong with it, for the operator.
@@ -49,17 +53,26 @@ impl<P: Platform> App<P> {
         }
     }
 
-    /// A database whose disk is full can be read all the same, but takes no submission: so it is written.
+    /// A database whose disk is full can be read all the same, but takes no submission: so it is written, but no more than
+    /// once a second, however often and by however many it is asked.
     async fn check_store(&self) -> Check {
-        self.store
-            .set_state(LAST_LOOK, &self.runtime.now().to_string())
-            .await
-            .map_err(|error| {
-                let error = Error::from(error);
-                self.runtime
-                    .log("the store is not ready", &[("error", &error.chain())]);
-                self.shown(&error)
-            })
+        self.look_at_store().await.map_err(|error| {
+            let message = "the store is not ready";
+            self.report(Level::Error, message, &[("error", &error.chain())]);
+            self.shown(&error)
+        })
+    }
+
+    async fn look_at_store(&self) -> Result<(), Error> {
+        let now = self.runtime.now();
+        let last = self.store.get_state(LAST_LOOK).await?;
+        let last = last.and_then(|text| text.parse::<Timestamp>().ok());
+        // Of a look in the future a clock was wrong.
+        let is_recent = |at: Timestamp| (at..at + LOOK_INTERVAL).contains(&now);
+        if last.is_some_and(is_recent) {
+            return Ok(());
+        }
+        Ok(self.store.set_state(LAST_LOOK, &now.to_string()).await?)
     }
 
     /// What readiness tells of a failure. The words of an SQLite are about a file; those of a server may name hosts, users and
@@ -83,12 +96,9 @@ impl<P: Platform> App<P> {
     }
 
     async fn check_tick(&self) -> Check {
-        let seen = self
-            .store
-            .get_state(LAST_TICK)
-            .await
-            .map_err(|error| self.shown(&error.into()))?;
-        let Some(at) = seen.and_then(|text| text.parse::<Timestamp>().ok()) else {
+        let lease = self.store.lease(LEASE).await;
+        let lease = lease.map_err(|error| self.shown(&error.into()))?;
+        let Some(at) = lease.map(|lease| lease.renewed_at) else {
             return Err("no tick has run yet".to_owned());
         };
         let age = self.runtime.now().duration_since(at);

@@ -11,21 +11,38 @@ use domain::{Execution, ExecutionId};
 /// So many are kept at most, of about 1 KiB each: an instance that ticks has a few MiB to spare, and what is beyond is read.
 const MAX_RECORDS: usize = 4_096;
 
-/// Unfinished executions, by their ids.
+/// Executions by their ids.
 #[derive(Default)]
-pub(crate) struct Records(RefCell<HashMap<ExecutionId, Execution>>);
+pub(crate) struct Records {
+    unfinished: RefCell<HashMap<ExecutionId, Execution>>,
+    /// Those whose ends were just stored, until their Jobs are retired.
+    ended: RefCell<HashMap<ExecutionId, Execution>>,
+}
 
 impl Records {
     /// Keeps it for what is seen next, if there is room.
     pub fn keep(&self, execution: Execution) {
-        let mut records = self.0.borrow_mut();
-        if records.len() < MAX_RECORDS || records.contains_key(&execution.id) {
-            records.insert(execution.id, execution);
-        }
+        keep(&mut self.unfinished.borrow_mut(), execution);
     }
 
     /// Takes it: whoever writes by it keeps what was written.
     pub fn take(&self, id: ExecutionId) -> Option<Execution> {
-        self.0.borrow_mut().remove(&id)
+        self.unfinished.borrow_mut().remove(&id)
+    }
+
+    /// Keeps one as its end was stored, for whoever retires its Job right after that, if there is room.
+    pub fn keep_ended(&self, execution: Execution) {
+        keep(&mut self.ended.borrow_mut(), execution);
+    }
+
+    /// Takes it.
+    pub fn take_ended(&self, id: ExecutionId) -> Option<Execution> {
+        self.ended.borrow_mut().remove(&id)
+    }
+}
+
+fn keep(records: &mut HashMap<ExecutionId, Execution>, execution: Execution) {
+    if records.len() < MAX_RECORDS || records.contains_key(&execution.id) {
+        records.insert(execution.id, execution);
     }
 }

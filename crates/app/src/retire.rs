@@ -33,8 +33,36 @@ impl<P: Platform> App<P> {
         uid: Option<&str>,
     ) -> Result<(), Error> {
         let record = self.store.get(id).await?;
+        self.retire_job_of(record.as_ref(), id, attempt, uid).await
+    }
+
+    /// The same right after this instance has stored the end, which has said what the store has: it need not be read again.
+    ///
+    /// # Errors
+    /// As [`retire_job`](Self::retire_job).
+    pub(crate) async fn retire_job_at_the_end(
+        &self,
+        id: ExecutionId,
+        attempt: u32,
+        uid: Option<&str>,
+    ) -> Result<(), Error> {
+        match self.records.take_ended(id) {
+            Some(ended) if ended.attempt == attempt => {
+                self.retire_job_of(Some(&ended), id, attempt, uid).await
+            }
+            _ => self.retire_job(id, attempt, uid).await,
+        }
+    }
+
+    async fn retire_job_of(
+        &self,
+        record: Option<&Execution>,
+        id: ExecutionId,
+        attempt: u32,
+        uid: Option<&str>,
+    ) -> Result<(), Error> {
         if let Some(execution) = record.filter(|record| record.creation_in_doubt) {
-            return self.hold_name(&execution, attempt, uid).await;
+            return self.hold_name(execution, attempt, uid).await;
         }
         let name = execution::job_name(id, attempt);
         let uid = match uid {
@@ -44,7 +72,8 @@ impl<P: Platform> App<P> {
                 _ => return Ok(()),
             },
         };
-        self.delete_job(&name, &uid, Propagation::Background).await
+        let background = Propagation::Background;
+        self.delete_job(record, &name, &uid, background).await
     }
 
     /// Sees to it that the Job of that attempt is there and runs nothing, until its name may be free. One that is known to
@@ -74,9 +103,14 @@ impl<P: Platform> App<P> {
                 Some(until) if now < until => Ok(()),
                 Some(_) => {
                     let background = Propagation::Background;
-                    return self.delete_job(&job.name, &job.uid, background).await;
+                    return self
+                        .delete_job(Some(&of), &job.name, &job.uid, background)
+                        .await;
                 }
-                None => self.kubernetes.halt_job(&job, now + NAME_HELD).await,
+                None => {
+                    let client = self.kubernetes_for(&of);
+                    client.halt_job(&job, now + NAME_HELD).await
+                }
             };
             match done {
                 // Its controller wrote in between.
@@ -95,26 +129,32 @@ impl<P: Platform> App<P> {
         let Some(submission) = self.store.submission(of.id).await? else {
             return Ok(false);
         };
-        let mut spec = run_spec(of, &submission);
+        let mut spec = run_spec(of, &submission, &self.config.pods);
         spec.database = self.database().await?.to_owned();
         let placeholder = kubernetes::placeholder(&spec, self.runtime.now() + NAME_HELD);
-        match self.kubernetes.create_job(&placeholder).await {
+        match self.kubernetes_for(of).create_job(&placeholder).await {
             Ok(_) => Ok(true),
             Err(error) if error.is_already_exists() => Ok(false),
             Err(error) => Err(error.into()),
         }
     }
 
+    /// Deletes the Job of that name and uid; gone already is fine. Of one that nobody remembers there is no execution.
     pub(crate) async fn delete_job(
         &self,
+        of: Option<&Execution>,
         name: &str,
         uid: &str,
         propagation: Propagation,
     ) -> Result<(), Error> {
-        let deleted = self
-            .kubernetes
-            .delete_job(name, Some(uid), propagation)
-            .await;
+        let uid = Some(uid);
+        let deleted = match of {
+            Some(of) => {
+                let client = self.kubernetes_for(of);
+                client.delete_job(name, uid, propagation).await
+            }
+            None => self.kubernetes.delete_job(name, uid, propagation).await,
+        };
         gone_is_fine(deleted)
     }
 

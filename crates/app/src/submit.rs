@@ -6,10 +6,11 @@ use domain::{Execution, ExecutionId, Submission};
 use futures::StreamExt;
 use futures::stream;
 use jiff::SignedDuration;
-use store::{BatchKey, Inserted, InsertedBatch};
+use store::{BatchKey, Inserted, InsertedBatch, Limited};
 
 use crate::dispatch::{Attempt, CREATIONS_IN_FLIGHT};
-use crate::{App, Error, Platform, Runtime};
+use crate::report::Level;
+use crate::{App, Caller, Error, Platform, Runtime};
 
 /// For how long the instance that accepted or claimed an execution has its Job's creation to itself.
 /// Longer than the API server's timeouts for one creation, so that two seldom try at once; it
@@ -41,6 +42,8 @@ pub enum Submitted {
     Conflict(ExecutionId),
     /// As many wait as may; nothing was accepted.
     QueueFull,
+    /// The caller's tenant has or does as much as it may; nothing was accepted.
+    Limited(Limited),
 }
 
 /// What became of a batch.
@@ -54,21 +57,26 @@ pub enum SubmittedBatch {
     Conflict(ExecutionId),
     /// With these more would wait than may; nothing was accepted.
     QueueFull,
+    /// With these the caller's tenant would have or do more than it may; nothing was accepted.
+    Limited(Limited),
 }
 
 impl<P: Platform> App<P> {
-    /// Stores a new execution. Its Job is created by [`App::dispatch_submitted`] or the next tick.
+    /// Stores a new execution of the caller's tenant. Its Job is created by [`App::dispatch_submitted`] or the next tick.
     ///
     /// # Errors
     /// When the store cannot take it; then nothing was accepted.
     pub async fn submit(
         &self,
+        caller: &Caller,
         submission: &Submission,
         idempotency_key: Option<&str>,
     ) -> Result<Submitted, Error> {
         let now = self.runtime.now();
         let id = ExecutionId::new(now, self.runtime.random());
-        let execution = Execution::accepted(id, now, submission);
+        let execution = Execution::accepted(id, now, &caller.tenant, submission)
+            .in_trace(self.request_trace())
+            .submitted_by(caller.origin());
         let max_running = self.config.max_running;
         let inserted = self
             .store
@@ -97,15 +105,17 @@ impl<P: Platform> App<P> {
                 same_request: false,
             } => Submitted::Conflict(execution.id),
             Inserted::QueueFull => Submitted::QueueFull,
+            Inserted::Limited(limited) => Submitted::Limited(limited),
         })
     }
 
-    /// Stores new executions, all or none. Their Jobs are created by [`App::dispatch_accepted`] or the next tick.
+    /// Stores new executions of the caller's tenant, all or none. Their Jobs are created by [`App::dispatch_accepted`] or the next tick.
     ///
     /// # Errors
     /// When the store cannot take them; then nothing was accepted.
     pub async fn submit_batch(
         &self,
+        caller: &Caller,
         submissions: Vec<Submission>,
         key: Option<BatchKey<'_>>,
     ) -> Result<SubmittedBatch, Error> {
@@ -117,7 +127,13 @@ impl<P: Platform> App<P> {
         let mut batch: Vec<(Execution, Submission)> = ids
             .into_iter()
             .zip(submissions)
-            .map(|(id, submission)| (Execution::accepted(id, now, &submission), submission))
+            .map(|(id, submission)| {
+                let execution = Execution::accepted(id, now, &caller.tenant, &submission);
+                let execution = execution
+                    .in_trace(self.request_trace())
+                    .submitted_by(caller.origin());
+                (execution, submission)
+            })
             .collect();
         let (max_running, claim_until) = (self.config.max_running, now + CLAIM);
         let inserted = self
@@ -134,6 +150,7 @@ impl<P: Platform> App<P> {
             InsertedBatch::Replayed { executions } => SubmittedBatch::Replayed(executions),
             InsertedBatch::Conflict { id } => SubmittedBatch::Conflict(id),
             InsertedBatch::QueueFull => SubmittedBatch::QueueFull,
+            InsertedBatch::Limited(limited) => SubmittedBatch::Limited(limited),
         })
     }
 
@@ -159,6 +176,7 @@ impl<P: Platform> App<P> {
         stream::iter(accepted)
             .for_each_concurrent(CREATIONS_IN_FLIGHT, create)
             .await;
+        self.send_last_announcements().await;
     }
 
     /// Creates the Job of an execution just accepted, if there is room for it: after the answer went out, or
@@ -169,6 +187,7 @@ impl<P: Platform> App<P> {
             self.create_job(&execution, submission, Attempt::First)
                 .await;
         }
+        self.send_last_announcements().await;
     }
 
     /// An execution just accepted, as it is once it is seen whether there is room for it: from then on a dispatch that was
@@ -198,8 +217,8 @@ impl<P: Platform> App<P> {
             .await;
         let taken = taken.unwrap_or_else(|error| {
             let error = Error::from(error).chain();
-            self.runtime
-                .log("a dispatch is left to a later tick", &[("error", &error)]);
+            let message = "a dispatch is left to a later tick";
+            self.report(Level::Warn, message, &[("error", &error)]);
             Vec::new()
         });
         taken.into_iter().map(|e| (e.id, e)).collect()

@@ -10,7 +10,7 @@ mod in_hand;
 mod list;
 mod queue;
 mod retention;
-mod signal;
+pub(crate) mod signal;
 mod starting;
 mod watch;
 mod webhooks;
@@ -22,15 +22,17 @@ use std::time::Duration;
 use futures::channel::mpsc::unbounded;
 use futures::future::{self, Either};
 use jiff::{SignedDuration, Timestamp};
+use store::Spent;
 
+use crate::report::Level;
 use crate::{App, Error, Platform, Runtime};
 use followers::{ToFollow, Wanted};
 use in_hand::InHand;
 use list::{Listing, Pass};
 use signal::Signal;
 
-/// The lease's name in the store.
-const LEASE: &str = "tick";
+/// The lease's name in the store. That it is renewed tells readiness that somebody ticks.
+pub(crate) const LEASE: &str = "tick";
 
 /// How long a lease lasts without renewal. A killed holder's work moves on after this and the next tick.
 pub(crate) const LEASE_TTL: SignedDuration = SignedDuration::from_secs(5);
@@ -47,9 +49,6 @@ const LEASE_POLL: Duration = Duration::from_millis(50);
 /// How long after its budget a tick that somebody waits for goes on with attempts at webhooks that are under way: ten times what
 /// a receiver in reach takes, and short beside the timeouts of whoever calls.
 const LAST_ATTEMPTS: SignedDuration = SignedDuration::from_secs(2);
-
-/// The state key of the last tick's time, RFC 3339; readiness looks at it.
-pub(crate) const LAST_TICK: &str = "lastTick";
 
 /// The state key of the pods' resourceVersion to watch from: what came before it is carried out, or for a list to tell that is
 /// under way or to follow.
@@ -150,7 +149,10 @@ impl<P: Platform> App<P> {
         last_attempts: Option<SignedDuration>,
     ) -> Result<TickReport, Error> {
         let called = self.runtime.now();
-        let holder = hex(&self.runtime.random::<8>());
+        let spent_before = self.spent();
+        let span = self.runtime.random::<8>();
+        let holder = hex(&span);
+        self.tick_in_span(u64::from_be_bytes(span));
         loop {
             let now = self.runtime.now();
             let lease = self
@@ -193,24 +195,47 @@ impl<P: Platform> App<P> {
             to_follow,
             room: Signal::default(),
         };
+        self.meter.is_stored_regularly.set(true);
         let leading = async {
             let report = tick.run(wanted).await;
-            self.store.release_lease(LEASE, &tick.holder).await?;
+            self.store_tally().await;
+            let spent = tick.spent(called, &spent_before);
+            let now = self.runtime.now();
+            self.store
+                .release_lease(LEASE, &tick.holder, now, &spent)
+                .await?;
             report
         };
         // A receiver that takes its time must not keep the next tick waiting, so the lease is not held for it.
-        futures::join!(leading, tick.deliver_webhooks()).0
+        let (report, ()) = futures::join!(leading, tick.deliver_webhooks());
+        self.send_last_announcements().await;
+        report
+    }
+}
+
+/// Said with every full list, which is every few minutes.
+const OPEN: &str = "NO TOKENS ARE CONFIGURED: whoever is on this machine may run scripts. The setting `tokens` says who else may call";
+
+impl<P: Platform> App<P> {
+    /// What this instance has spent so far.
+    fn spent(&self) -> Spent {
+        let (requests, watches) = self.meter.requests();
+        Spent {
+            statements: self.store.statements(),
+            requests,
+            watches,
+            ..Spent::default()
+        }
     }
 }
 
 impl<P: Platform> Tick<'_, P> {
     async fn run(&self, wanted: Wanted) -> Result<TickReport, Error> {
-        self.mark().await?;
         let watched = async {
             let (version, pass) = self.take_place().await;
             futures::join!(self.follow_pods(version), self.keep_listing(pass))
         };
-        let ((version, pass), (), (), (), (), (), (), ()) = futures::join!(
+        let ((version, pass), (), (), (), (), (), (), (), ()) = futures::join!(
             watched,
             self.drain_queue(),
             self.end_what_is_due(),
@@ -218,11 +243,14 @@ impl<P: Platform> Tick<'_, P> {
             self.forget_expired(),
             self.explain_what_waits(),
             self.follow_logs(wanted),
+            self.tell_the_cluster(),
             self.keep_lease(),
         );
         self.save_followed().await;
+        if self.listed.get() && self.app.config.callers.is_open() {
+            self.app.report(Level::Warn, OPEN, &[]);
+        }
         self.leave_place(version, pass.as_ref()).await?;
-        self.mark().await?;
         Ok(TickReport {
             leader: true,
             holder: None,
@@ -286,12 +314,15 @@ impl<P: Platform> Tick<'_, P> {
         Ok(())
     }
 
-    async fn mark(&self) -> Result<(), Error> {
-        Ok(self
-            .app
-            .store
-            .set_state(LAST_TICK, &self.app.now().to_string())
-            .await?)
+    /// Sends the Kubernetes Events that the other parts gather.
+    async fn tell_the_cluster(&self) {
+        while !self.is_over() {
+            let tell = async {
+                self.app.announcements.wanted.take().await;
+                self.app.send_announcements().await;
+            };
+            self.unless_over(tell).await;
+        }
     }
 
     fn is_over(&self) -> bool {
@@ -330,16 +361,30 @@ impl<P: Platform> Tick<'_, P> {
                 .acquire_lease(LEASE, &self.holder, now, now + LEASE_TTL)
                 .await
             {
-                Ok(Some(_)) => {}
+                Ok(Some(_)) => self.app.store_tally().await,
                 Ok(None) => {
-                    self.app
-                        .runtime
-                        .log("the lease was lost to another tick", &[]);
+                    let message = "the lease was lost to another tick";
+                    self.app.report(Level::Warn, message, &[]);
                     self.lost.set(true);
                 }
                 // The lease still holds for a while; the compare-and-set on every write guards what follows it.
                 Err(error) => self.failed("the lease could not be renewed", &Error::from(error)),
             }
+        }
+    }
+
+    /// What it has spent since it was called.
+    fn spent(&self, called: Timestamp, before: &Spent) -> Spent {
+        let (app, now) = (self.app, self.app.now());
+        let now_is = app.spent();
+        let micros = now.duration_since(called).as_micros();
+        Spent {
+            terms: 1,
+            micros: u64::try_from(micros).unwrap_or(0),
+            statements: now_is.statements - before.statements,
+            requests: now_is.requests - before.requests,
+            watches: now_is.watches - before.watches,
+            failures: self.failures.get().into(),
         }
     }
 
@@ -363,7 +408,8 @@ impl<P: Platform> Tick<'_, P> {
             return;
         }
         self.last_failure.replace(text);
-        self.app.runtime.log(what, &[("error", &error.chain())]);
+        let why = error.chain();
+        self.app.report(Level::Warn, what, &[("error", &why)]);
     }
 
     /// The future's answer, or none if the tick ends first.

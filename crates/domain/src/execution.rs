@@ -7,9 +7,12 @@ use std::str::FromStr;
 use jiff::{SignedDuration, Timestamp};
 use uuid::Uuid;
 
+use crate::audit::Origin;
+use crate::caller::Tenant;
 use crate::reason::Ending;
 use crate::retry::Retry;
 use crate::submission::{Resources, Submission, Timeouts};
+use crate::trace::TraceContext;
 
 /// The id of an execution: a UUID version 7, so ids sort by the time they were made.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -182,6 +185,8 @@ pub struct LogSummary {
 pub struct Execution {
     /// Its id.
     pub id: ExecutionId,
+    /// Whose it is; it never becomes another's.
+    pub tenant: Tenant,
     /// Counts its changes from 1; every write compares it.
     pub generation: u64,
     /// Where it is.
@@ -230,13 +235,23 @@ pub struct Execution {
     pub ttl_seconds: u32,
     /// What is kept of its log; present once it is finished or its Job's deletion is decided.
     pub log: Option<LogSummary>,
+    /// The trace that its caller's request belongs to, if that said so.
+    pub trace: Option<TraceContext>,
+    /// Who submitted it; none where that is not known, as of what was accepted before it was noted.
+    pub origin: Option<Box<Origin>>,
 }
 
 impl Execution {
-    /// A new one, queued, of what a caller asked for.
-    pub fn accepted(id: ExecutionId, now: Timestamp, submission: &Submission) -> Self {
+    /// A new one, queued, of what a caller of that tenant asked for.
+    pub fn accepted(
+        id: ExecutionId,
+        now: Timestamp,
+        tenant: &Tenant,
+        submission: &Submission,
+    ) -> Self {
         Self {
             id,
+            tenant: tenant.clone(),
             generation: 1,
             status: Status::Queued,
             created_at: now,
@@ -260,7 +275,36 @@ impl Execution {
             labels: submission.labels.clone(),
             ttl_seconds: submission.ttl_seconds,
             log: None,
+            trace: None,
+            origin: None,
         }
+    }
+
+    /// The same as submitted by that one.
+    pub fn submitted_by(self, origin: Origin) -> Self {
+        Self {
+            origin: Some(Box::new(origin)),
+            ..self
+        }
+    }
+
+    /// The same as a part of the trace that its caller's request belongs to.
+    pub fn in_trace(self, trace: Option<TraceContext>) -> Self {
+        Self { trace, ..self }
+    }
+
+    /// What a request of ours for this execution says of its trace, coming from that span: the caller's trace, or else one of
+    /// its own, whose id is that of the execution.
+    pub fn trace_from(&self, span: u64) -> TraceContext {
+        let own = TraceContext {
+            trace: self.id.0.as_u128(),
+            parent: span,
+            flags: 0,
+        };
+        self.trace.map_or(own, |caller| TraceContext {
+            parent: span,
+            ..caller
+        })
     }
 
     /// The name of its attempt's Job: derived from the id, so that creating it twice is a conflict, never two Jobs.

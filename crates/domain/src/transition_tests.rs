@@ -16,6 +16,7 @@ pub(crate) fn at(second: i64) -> Timestamp {
 pub(crate) fn queued() -> Execution {
     Execution {
         id: ExecutionId::new(at(0), [7; 10]),
+        tenant: crate::Tenant::default(),
         generation: 1,
         status: Status::Queued,
         created_at: at(0),
@@ -27,6 +28,8 @@ pub(crate) fn queued() -> Execution {
         cancel_requested_at: None,
         creation_in_doubt: false,
         timed_out_at: None,
+        trace: None,
+        origin: None,
         stopping_since: None,
         finished_at: None,
         ending: None,

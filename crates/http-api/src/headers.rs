@@ -1,5 +1,6 @@
 //! What request headers say, each read strictly by its own standard.
 
+use domain::TraceContext;
 use http::HeaderMap;
 use http::header::{
     AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderName, HeaderValue, IF_NONE_MATCH,
@@ -147,6 +148,15 @@ pub fn none_match(headers: &HeaderMap, tag: &str) -> bool {
         text.split(',')
             .any(|one| one.trim() == "*" || opaque(one) == opaque(tag))
     })
+}
+
+/// What the one `traceparent` says, if it is well-formed (W3C Trace Context, section 3.2).
+pub fn traceparent(headers: &HeaderMap) -> Option<TraceContext> {
+    let mut values = headers.get_all("traceparent").iter();
+    let (Some(value), None) = (values.next(), values.next()) else {
+        return None;
+    };
+    TraceContext::parse(value.to_str().ok()?)
 }
 
 /// Whether `Authorization: Bearer …` carries that token. Takes as long for a wrong one as for the right one.

@@ -7,6 +7,8 @@
 mod answer;
 mod body;
 mod cursor;
+mod exposition;
+mod gate;
 mod headers;
 mod json;
 pub mod limits;
@@ -29,6 +31,7 @@ use http::{Method, Request};
 pub async fn handle<P: Platform, B: BodyReader>(app: &App<P>, request: Request<B>) -> Reply<P> {
     let (parts, mut body) = request.into_parts();
     let head = parts.method == Method::HEAD;
+    app.serve_in_trace(headers::traceparent(&parts.headers));
     let reply = match routes::answer(app, &parts, &mut body).await {
         Ok(reply) => reply,
         Err(refusal) => refusal.into_reply(parts.uri.path()),

@@ -136,3 +136,9 @@ pub const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(15);
 /// When to come again while the queue is full, in seconds: by then some of it is done, and those who wait do not ask so often that
 /// they keep others from being answered.
 pub const QUEUE_FULL_RETRY_SECONDS: &str = "5";
+
+/// The body of a request of administrators: some names and times.
+pub const MAX_ADMIN_BODY_BYTES: usize = 64 * KIB;
+
+/// What a token is called, in characters: for people, who list them.
+pub const MAX_TOKEN_NAME_CHARS: usize = 64;

@@ -1,5 +1,6 @@
 //! Errors as callers see them: problem details by RFC 9457, `application/problem+json`.
 
+use app::Caller;
 use http::header::{HeaderName, HeaderValue};
 use http::{Response, StatusCode};
 use serde::Serialize;
@@ -22,6 +23,8 @@ pub enum Kind {
     InvalidId,
     /// The bearer token is missing or wrong.
     Unauthorized,
+    /// The caller is known, or needs no token, and may not do this.
+    Forbidden,
     /// There is no such thing.
     NotFound,
     /// It is there, but not for this method.
@@ -34,6 +37,8 @@ pub enum Kind {
     NotFinished,
     /// So many deliveries of one execution are not kept.
     TooManyDeliveries,
+    /// So many tokens are not kept.
+    TooManyTokens,
     /// The stored log has no times to select or show.
     LogWithoutTimes,
     /// The body is over its limit.
@@ -46,6 +51,8 @@ pub enum Kind {
     ClusterRefuses,
     /// As many executions wait as may.
     QueueFull,
+    /// The tenant submits more than it may in a minute.
+    RateLimited,
     /// A fault of Executor.
     Internal,
     /// A feature of the contract that this version does not have.
@@ -56,25 +63,28 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 24] = [
         Self::InvalidJson,
         Self::IncompleteBody,
         Self::InvalidQuery,
         Self::InvalidHeader,
         Self::InvalidId,
         Self::Unauthorized,
+        Self::Forbidden,
         Self::NotFound,
         Self::MethodNotAllowed,
         Self::IdempotencyConflict,
         Self::Finished,
         Self::NotFinished,
         Self::TooManyDeliveries,
+        Self::TooManyTokens,
         Self::LogWithoutTimes,
         Self::BodyTooLarge,
         Self::UnsupportedMediaType,
         Self::Validation,
         Self::ClusterRefuses,
         Self::QueueFull,
+        Self::RateLimited,
         Self::Internal,
         Self::NotImplemented,
         Self::Unavailable,
@@ -90,18 +100,21 @@ impl Kind {
             Self::InvalidHeader => ("invalid-header", "A header is not valid", StatusCode::BAD_REQUEST),
             Self::InvalidId => ("invalid-id", "The id is not a UUID", StatusCode::BAD_REQUEST),
             Self::Unauthorized => ("unauthorized", "A valid bearer token is needed", StatusCode::UNAUTHORIZED),
+            Self::Forbidden => ("forbidden", "This caller may not do this", StatusCode::FORBIDDEN),
             Self::NotFound => ("not-found", "Not found", StatusCode::NOT_FOUND),
             Self::MethodNotAllowed => ("method-not-allowed", "Method not allowed", StatusCode::METHOD_NOT_ALLOWED),
             Self::IdempotencyConflict => ("idempotency-conflict", "The Idempotency-Key belongs to another request", StatusCode::CONFLICT),
             Self::Finished => ("finished", "The execution is finished", StatusCode::CONFLICT),
             Self::NotFinished => ("not-finished", "The execution is not finished", StatusCode::CONFLICT),
             Self::TooManyDeliveries => ("too-many-deliveries", "The execution has too many deliveries", StatusCode::CONFLICT),
+            Self::TooManyTokens => ("too-many-tokens", "There are too many tokens", StatusCode::CONFLICT),
             Self::LogWithoutTimes => ("log-without-times", "The stored log has no times", StatusCode::CONFLICT),
             Self::BodyTooLarge => ("body-too-large", "The body is too large", StatusCode::PAYLOAD_TOO_LARGE),
             Self::UnsupportedMediaType => ("unsupported-media-type", "The body must be JSON in UTF-8", StatusCode::UNSUPPORTED_MEDIA_TYPE),
             Self::Validation => ("validation", "The request is not valid", StatusCode::UNPROCESSABLE_ENTITY),
             Self::ClusterRefuses => ("cluster-refuses", "The cluster would refuse it", StatusCode::UNPROCESSABLE_ENTITY),
             Self::QueueFull => ("queue-full", "The queue is full", StatusCode::TOO_MANY_REQUESTS),
+            Self::RateLimited => ("rate-limited", "Too many submissions in a minute", StatusCode::TOO_MANY_REQUESTS),
             Self::Internal => ("internal", "Internal error", StatusCode::INTERNAL_SERVER_ERROR),
             Self::NotImplemented => ("not-implemented", "Not supported yet", StatusCode::NOT_IMPLEMENTED),
             Self::Unavailable => ("unavailable", "Temporarily unavailable", StatusCode::SERVICE_UNAVAILABLE),
@@ -134,6 +147,7 @@ pub struct Problem {
     detail: String,
     errors: Vec<FieldError>,
     headers: Vec<(HeaderName, HeaderValue)>,
+    caller: Option<Box<Caller>>,
     extra: Map<String, Value>,
 }
 
@@ -145,6 +159,7 @@ impl Problem {
             detail: detail.into(),
             errors: Vec::new(),
             headers: Vec::new(),
+            caller: None,
             extra: Map::new(),
         }
     }
@@ -180,6 +195,18 @@ impl Problem {
         self
     }
 
+    /// The same as an answer to that caller, of whom it is known who it is.
+    pub fn of_caller(mut self, caller: Caller) -> Self {
+        self.caller = Some(Box::new(caller));
+        self
+    }
+
+    /// Where it refuses something for want of rights: the last part of its `type`, and who asked, if that is known.
+    pub fn denial(&self) -> Option<(&'static str, Option<&Caller>)> {
+        let denies = matches!(self.kind, Kind::Unauthorized | Kind::Forbidden);
+        denies.then(|| (self.kind.parts().0, self.caller.as_deref()))
+    }
+
     /// The same with one more member.
     pub fn member(mut self, name: &str, value: Value) -> Self {
         self.extra.insert(name.to_owned(), value);
@@ -196,7 +223,7 @@ impl Problem {
     pub fn into_response(self, instance: &str) -> Response<Vec<u8>> {
         let (slug, title, status) = self.kind.parts();
         let details = Details {
-            r#type: format!("/problems/{slug}"),
+            r#type: type_of(slug),
             title,
             status: status.as_u16(),
             detail: &self.detail,
@@ -215,6 +242,11 @@ impl Problem {
         headers.extend(self.headers.into_iter().map(|(n, v)| (Some(n), v)));
         response
     }
+}
+
+/// The `type` of a kind of problem, by its last part.
+pub fn type_of(slug: &str) -> String {
+    format!("/problems/{slug}")
 }
 
 /// The members of RFC 9457 in its order, then our own.

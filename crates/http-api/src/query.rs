@@ -3,7 +3,7 @@
 use std::ops::RangeInclusive;
 
 use jiff::Timestamp;
-use percent_encoding::percent_decode_str;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
 use crate::problem::{FieldError, Kind, Place, Problem, shortened, unknown};
 
@@ -121,6 +121,22 @@ impl Query {
             Err(Problem::of_errors(Kind::InvalidQuery, self.errors))
         }
     }
+}
+
+/// What may stand in a query as it is (RFC 3986: unreserved).
+const ENCODED: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~');
+
+/// That path with a query of those names and values.
+pub fn url(path: &str, pairs: &[(&str, String)]) -> String {
+    let query: Vec<String> = pairs
+        .iter()
+        .map(|(name, value)| format!("{name}={}", utf8_percent_encode(value, ENCODED)))
+        .collect();
+    format!("{path}?{}", query.join("&"))
 }
 
 /// Undoes percent-encoding and the plus sign for a blank; none where it is broken or no UTF-8.

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use http::header::{HeaderValue, RETRY_AFTER};
+use http::StatusCode;
+use http::header::{AUTHORIZATION, HeaderValue, RETRY_AFTER};
 use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::ConfigMap;
@@ -14,9 +15,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::body;
-use crate::config::{ClientConfig, checked};
+use crate::config::{ClientConfig, bearer, checked};
 use crate::error::Error;
-use crate::event::EventObservation;
+use crate::event::{EventObservation, JobEvent};
 use crate::job::ANNOTATION_NAME_HELD_UNTIL;
 use crate::job_status::JobObservation;
 use crate::log::{LogOptions, LogStream};
@@ -93,6 +94,15 @@ impl<T: Transport> Client<T> {
     /// The configuration.
     pub fn config(&self) -> &ClientConfig {
         &self.config
+    }
+
+    /// The same client for requests that are part of a trace: each has that header `traceparent`, for servers that trace
+    /// themselves.
+    pub fn traced(&self, traceparent: &str) -> Client<&T> {
+        Client {
+            config: self.config.clone().with_traceparent(traceparent),
+            transport: &self.transport,
+        }
     }
 
     /// The way out itself, for requests to others than the API server: nothing of ours is added to them, no token above all.
@@ -355,6 +365,22 @@ impl<T: Transport> Client<T> {
             .collect())
     }
 
+    /// Tells the cluster what was done with a Job.
+    ///
+    /// # Errors
+    /// [`Error::AlreadyExists`] when it was told before.
+    pub async fn create_event(&self, event: &JobEvent) -> Result<(), Error> {
+        let object = event.object(self.config.namespace());
+        let request = self
+            .config
+            .objects("api/v1", "events")?
+            .create(&PostParams::default(), json(&object)?)
+            .map_err(bad_input)?;
+        self.call::<wire::Object>(request, OBJECT_LIMIT_BYTES)
+            .await
+            .map(|_| ())
+    }
+
     /// Whether the API server is ready and accepts our credentials.
     ///
     /// # Errors
@@ -448,8 +474,7 @@ impl<T: Transport> Client<T> {
         accept: HeaderValue,
         timeouts: Timeouts,
     ) -> Result<http::Response<T::Body>, Error> {
-        let request = self.config.complete(request, accept)?;
-        let mut response = self.transport.send(request, timeouts).await?;
+        let mut response = self.send_authorized(request, accept, timeouts).await?;
         let code = response.status();
         if code.is_success() {
             return Ok(response);
@@ -457,6 +482,31 @@ impl<T: Transport> Client<T> {
         let retry_after = retry_after(response.headers());
         let bytes = body::beginning(response.body_mut(), REFUSAL_LIMIT_BYTES).await;
         Err(Error::refusal(code.as_u16(), retry_after, &bytes))
+    }
+
+    /// Sends it with the token as it is now; and where the API server refuses that one and there is a newer by then, once
+    /// more with that: a refused request has had no effect.
+    async fn send_authorized(
+        &self,
+        request: http::Request<Vec<u8>>,
+        accept: HeaderValue,
+        timeouts: Timeouts,
+    ) -> Result<http::Response<T::Body>, Error> {
+        let token = self.config.token()?;
+        let request = self.config.complete(request, accept, token.as_deref())?;
+        let again = self.config.token_may_change().then(|| request.clone());
+        let response = self.transport.send(request, timeouts).await?;
+        let (StatusCode::UNAUTHORIZED, Some(mut again)) = (response.status(), again) else {
+            return Ok(response);
+        };
+        match self.config.token() {
+            Ok(Some(newer)) if token.as_deref() != Some(&*newer) => {
+                drop(response);
+                again.headers_mut().insert(AUTHORIZATION, bearer(&newer)?);
+                Ok(self.transport.send(again, timeouts).await?)
+            }
+            _ => Ok(response),
+        }
     }
 }
 

@@ -254,6 +254,38 @@ fn a_page_that_is_too_large_is_asked_for_in_smaller_pieces() {
 }
 
 #[test]
+fn create_event() {
+    let event = crate::JobEvent {
+        name: "x-1.2.0".to_owned(),
+        job_name: "x-1".to_owned(),
+        job_uid: "u-1".to_owned(),
+        reason: "TimedOut".to_owned(),
+        message: "é".repeat(2_000),
+        at: "2026-01-31T12:00:00.25Z".parse().expect("a time"),
+        is_warning: true,
+    };
+    let (created, request, _) = sent(201, "{}", async |c| c.create_event(&event).await);
+    created.expect("created");
+    assert_eq!(request.method(), "POST");
+    assert_eq!(
+        request.uri().to_string(),
+        "https://cluster:6443/api/v1/namespaces/runs/events"
+    );
+    let body: serde_json::Value = serde_json::from_slice(request.body()).expect("JSON");
+    let involved = serde_json::json!({"apiVersion": "batch/v1", "kind": "Job", "namespace": "runs", "name": "x-1", "uid": "u-1"});
+    assert_eq!(body["involvedObject"], involved);
+    assert_eq!(body["metadata"]["name"], "x-1.2.0");
+    assert_eq!(body["metadata"]["namespace"], "runs");
+    assert_eq!(
+        (&body["type"], &body["reason"]),
+        (&"Warning".into(), &"TimedOut".into())
+    );
+    assert_eq!(body["firstTimestamp"], "2026-01-31T12:00:00Z");
+    assert_eq!(body["source"]["component"], "executor");
+    assert_eq!(body["message"].as_str().map(str::len), Some(1_024));
+}
+
+#[test]
 fn pods_and_events_of_one_job() {
     let (pods, request, _) = sent(200, r#"{"items":[]}"#, async |c| c.pods_of_job("x-1").await);
     assert_eq!(pods.expect("a list"), []);
@@ -494,4 +526,79 @@ fn the_token_is_trimmed_hidden_and_optional() {
         ready(Client::new(bad, &transport).get_job("x-1")),
         Err(Error::BadInput(_))
     ));
+}
+
+#[test]
+fn requests_of_a_trace_say_so() {
+    let traceparent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    let transport = FakeTransport::answering((0..3).map(|_| answer(404, "{}")));
+    let client = client(&transport);
+    let traced = client.traced(traceparent);
+    ready(async {
+        traced.get_job("x").await.expect_err("404");
+        client.get_job("x").await.expect_err("404");
+        // What no header can carry is left out.
+        let broken = client.traced("a\nb");
+        broken.get_job("x").await.expect_err("404");
+    });
+    let sent = transport.take_sent();
+    let header = |n: usize| sent[n].0.headers().get("traceparent");
+    assert_eq!(header(0).expect("it has one"), traceparent);
+    assert_eq!((header(1), header(2)), (None, None));
+    assert_eq!(sent[0].0.headers()["authorization"], "Bearer t0k3n");
+}
+
+/// A file that is written anew between two looks: `t1`, then `t2`, then gone.
+fn rotated(path: &str) -> Result<String, String> {
+    thread_local!(static LOOKS: std::cell::Cell<u32> = const { std::cell::Cell::new(0) });
+    assert_eq!(path, "/sa/token");
+    LOOKS.set(LOOKS.get() + 1);
+    match LOOKS.get() {
+        look @ 1..=2 => Ok(format!("t{look}\n")),
+        _ => Err("it is gone".to_owned()),
+    }
+}
+
+/// A client whose token is in a file, which that function reads.
+fn client_with_file(transport: &FakeTransport, read: crate::ReadFile) -> Client<&FakeTransport> {
+    let config = ClientConfig::new("https://cluster:6443", "runs", None);
+    Client::new(config.with_token_file("/sa/token", read), transport)
+}
+
+fn tokens(transport: &FakeTransport) -> Vec<String> {
+    let sent = transport.take_sent();
+    sent.iter()
+        .map(|(request, _)| {
+            request.headers()["authorization"]
+                .to_str()
+                .expect("text")
+                .to_owned()
+        })
+        .collect()
+}
+
+#[test]
+fn a_refused_token_is_read_again_and_the_request_sent_once_more() {
+    let transport = FakeTransport::answering([answer(401, "{}"), answer(201, JOB)]);
+    let client = client_with_file(&transport, rotated);
+    let job = ready(client.create_job(&Job::default())).expect("created");
+    assert_eq!(job.uid, "u1");
+    assert_eq!(tokens(&transport), ["Bearer t1", "Bearer t2"]);
+    let error = ready(client.get_job("x-1")).expect_err("no token");
+    assert!(error.is_definite() && error.is_retryable(), "{error}");
+    assert!(tokens(&transport).is_empty());
+}
+
+#[test]
+fn the_same_token_is_not_tried_twice() {
+    let transport = FakeTransport::answering([answer(401, "{}")]);
+    let client = client_with_file(&transport, |_| Ok("t1".to_owned()));
+    let error = ready(client.get_job("x-1")).expect_err("refused");
+    assert!(matches!(error, Error::Unauthorized { .. }), "{error}");
+    assert_eq!(tokens(&transport), ["Bearer t1"]);
+    assert!(!format!("{:?}", client.config()).contains("t1"));
+    let empty = client_with_file(&transport, |_| Ok(" \n".to_owned()));
+    let error = ready(empty.get_job("x-1")).expect_err("no token");
+    assert!(error.is_definite(), "{error}");
+    assert!(tokens(&transport).is_empty());
 }

@@ -1,6 +1,6 @@
 //! The Job of one execution, and the ConfigMaps that carry what does not fit into it. Pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use jiff::Timestamp;
@@ -16,6 +16,7 @@ use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use crate::expansion::literal;
+use crate::rules::PodRules;
 
 /// The label that marks everything Executor makes, and its value.
 pub const LABEL_MANAGED_BY: &str = "app.kubernetes.io/managed-by";
@@ -34,6 +35,10 @@ pub const ENV_ID: &str = "EXECUTOR_ID";
 
 /// What tells a script which attempt it is, counted from 1, unless its caller has set it otherwise.
 pub const ENV_ATTEMPT: &str = "EXECUTOR_ATTEMPT";
+
+/// The folder that a restricted script finds as its home, unless its caller has set it otherwise: its user is in no list
+/// of the image's, and the root, where such a user is at home, cannot be written to.
+const ENV_HOME: &str = "HOME";
 
 /// The annotation with the digest of what was asked for: tells our own Job from a stranger's of the same name.
 pub const ANNOTATION_SPEC_DIGEST: &str = "executor.dev/spec-digest";
@@ -60,6 +65,9 @@ const SCRIPT_FOLDER: &str = "/executor";
 /// Where a script starts, and where the caller's files are.
 const WORKSPACE: &str = "/workspace";
 
+/// What programs expect to be writable everywhere. A volume where the root file system is not.
+const TMP: &str = "/tmp";
+
 /// Read and execute for all, written for nobody: images run scripts as any user.
 const READ_ONLY_EXECUTABLE: i32 = 0o555;
 
@@ -75,6 +83,9 @@ const LABEL_LIMIT: usize = 63;
 
 /// How much of a hash stands for a label that Kubernetes does not take, in bytes: 128 bits do not collide.
 const LABEL_HASH_BYTES: usize = 16;
+
+/// What is reserved of a disk that nobody asked for.
+const NOTHING_RESERVED: &str = "0";
 
 /// What to run and how, in the terms of this crate. Quantities and names are valid already; of files, no
 /// path is also the folder of another.
@@ -109,7 +120,7 @@ pub struct RunSpec {
     pub cpu: Option<String>,
     /// Memory, as in `128Mi`.
     pub memory: Option<String>,
-    /// Disk, as in `1Gi`.
+    /// Disk, as in `1Gi`; none for what the rules give.
     pub ephemeral_storage: Option<String>,
     /// Seconds between the polite signal and the last one.
     pub grace_seconds: u32,
@@ -118,6 +129,8 @@ pub struct RunSpec {
     pub pod_deadline_seconds: u64,
     /// The caller's labels; those that Kubernetes does not take as they are go hashed.
     pub labels: BTreeMap<String, String>,
+    /// What holds for every pod.
+    pub rules: PodRules,
 }
 
 /// One value in a Secret.
@@ -205,7 +218,7 @@ pub fn placeholder(spec: &RunSpec, until: Timestamp) -> Job {
 
 fn pod_spec(spec: &RunSpec, command: Command) -> PodSpec {
     let volumes = volumes(spec, command.script_file);
-    PodSpec {
+    let pod = PodSpec {
         containers: vec![container(spec, command)],
         restart_policy: Some("Never".to_owned()),
         // On the pod, not on the Job: the Job's own deadline would delete the pod, and with it the log.
@@ -222,11 +235,11 @@ fn pod_spec(spec: &RunSpec, command: Command) -> PodSpec {
         share_process_namespace: Some(true),
         volumes: Some(volumes),
         ..PodSpec::default()
-    }
+    };
+    spec.rules.place(pod)
 }
 
 fn container(spec: &RunSpec, command: Command) -> Container {
-    let resources = resources(spec);
     Container {
         name: CONTAINER_NAME.to_owned(),
         image: Some(spec.image.clone()),
@@ -241,11 +254,8 @@ fn container(spec: &RunSpec, command: Command) -> Container {
         env: env(spec),
         working_dir: Some(WORKSPACE.to_owned()),
         volume_mounts: Some(volume_mounts(spec, command.script_file)),
-        resources: Some(ResourceRequirements {
-            requests: Some(resources.clone()),
-            limits: Some(resources),
-            ..ResourceRequirements::default()
-        }),
+        resources: Some(resources(spec)),
+        security_context: Some(spec.rules.rights()),
         // The last lines of a failed script survive even where its log does not.
         termination_message_policy: Some("FallbackToLogsOnError".to_owned()),
         ..Container::default()
@@ -287,13 +297,16 @@ fn can_be_inline(script: &str) -> bool {
 }
 
 fn env(spec: &RunSpec) -> Option<Vec<EnvVar>> {
+    let home = spec.rules.is_restricted();
     let own = [
-        (ENV_ID, spec.id.hyphenated().to_string()),
-        (ENV_ATTEMPT, spec.attempt.to_string()),
+        Some((ENV_ID, spec.id.hyphenated().to_string())),
+        Some((ENV_ATTEMPT, spec.attempt.to_string())),
+        home.then(|| (ENV_HOME, WORKSPACE.to_owned())),
     ];
     let is_free = |name: &str| !spec.env.contains_key(name) && !spec.secret_env.contains_key(name);
     let own = own
         .into_iter()
+        .flatten()
         .filter(|(name, _)| is_free(name))
         .map(|(name, value)| EnvVar {
             name: name.to_owned(),
@@ -321,15 +334,35 @@ fn env(spec: &RunSpec) -> Option<Vec<EnvVar>> {
     (!env.is_empty()).then_some(env)
 }
 
-fn resources(spec: &RunSpec) -> BTreeMap<String, Quantity> {
-    [
-        ("cpu", &spec.cpu),
-        ("memory", &spec.memory),
-        ("ephemeral-storage", &spec.ephemeral_storage),
-    ]
-    .into_iter()
-    .filter_map(|(name, quantity)| Some((name.to_owned(), Quantity(quantity.clone()?))))
-    .collect()
+/// What it may use is what is reserved for it, but for a disk that it did not ask for.
+fn resources(spec: &RunSpec) -> ResourceRequirements {
+    let disk = spec.ephemeral_storage.as_ref();
+    let of = |disk: Option<String>| {
+        [
+            ("cpu", spec.cpu.clone()),
+            ("memory", spec.memory.clone()),
+            ("ephemeral-storage", disk),
+        ]
+        .into_iter()
+        .filter_map(|(name, quantity)| Some((name.to_owned(), Quantity(quantity?))))
+        .collect()
+    };
+    let unasked = spec
+        .rules
+        .disk
+        .as_ref()
+        .map(|_| NOTHING_RESERVED.to_owned());
+    ResourceRequirements {
+        requests: Some(of(disk.cloned().or(unasked))),
+        limits: Some(of(disk_limit(spec))),
+        ..ResourceRequirements::default()
+    }
+}
+
+/// How much it may write, in all and to each folder: what it asked for, else what the rules say.
+fn disk_limit(spec: &RunSpec) -> Option<String> {
+    let asked = spec.ephemeral_storage.as_ref();
+    asked.or(spec.rules.disk.as_ref()).cloned()
 }
 
 fn volumes(spec: &RunSpec, script_file: bool) -> Vec<Volume> {
@@ -342,12 +375,18 @@ fn volumes(spec: &RunSpec, script_file: bool) -> Vec<Volume> {
         }),
         ..Volume::default()
     };
-    let workspace = Volume {
-        name: "workspace".to_owned(),
-        empty_dir: Some(EmptyDirVolumeSource::default()),
+    let scratch = |name: &str| Volume {
+        name: name.to_owned(),
+        empty_dir: Some(EmptyDirVolumeSource {
+            size_limit: disk_limit(spec).map(Quantity),
+            ..EmptyDirVolumeSource::default()
+        }),
         ..Volume::default()
     };
-    let mut volumes = vec![workspace];
+    let mut volumes = vec![scratch("workspace")];
+    if spec.rules.is_restricted() {
+        volumes.push(scratch("tmp"));
+    }
     if script_file {
         volumes.push(config_map("script", script_config_map_name(spec)));
     }
@@ -364,6 +403,14 @@ fn volume_mounts(spec: &RunSpec, script_file: bool) -> Vec<VolumeMount> {
         ..VolumeMount::default()
     };
     let mut mounts = vec![mount("workspace", WORKSPACE.to_owned())];
+    if spec.rules.is_restricted() {
+        mounts.push(mount("tmp", TMP.to_owned()));
+    }
+    // Made by the runtime on its way to a file, a folder would be root's; as a part of the workspace it is everybody's.
+    mounts.extend(folders(spec).into_iter().map(|folder| VolumeMount {
+        sub_path: Some(folder.to_owned()),
+        ..mount("workspace", format!("{WORKSPACE}/{folder}"))
+    }));
     if script_file {
         mounts.push(VolumeMount {
             read_only: Some(true),
@@ -381,6 +428,13 @@ fn volume_mounts(spec: &RunSpec, script_file: bool) -> Vec<VolumeMount> {
             }),
     );
     mounts
+}
+
+/// The folders below the workspace that hold the caller's files, outer ones first.
+fn folders(spec: &RunSpec) -> BTreeSet<&str> {
+    let paths = spec.files.keys();
+    let folders = paths.filter_map(|path| path.rsplit_once('/'));
+    folders.map(|(folder, _)| folder).collect()
 }
 
 fn script_config_map_name(spec: &RunSpec) -> String {

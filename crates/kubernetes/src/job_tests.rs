@@ -1,8 +1,10 @@
 //! Jobs and ConfigMaps as the JSON that the API server gets.
 
+use k8s_openapi::api::core::v1::Toleration;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::rules::PodProfile;
 
 const ID: &str = "01890a5d-ac96-774b-bcce-b302099a8057";
 
@@ -22,11 +24,12 @@ fn spec(script: &str) -> RunSpec {
     }
 }
 
-/// The environment that every script has.
-fn own_env() -> [Value; 2] {
+/// The environment that every restricted script has.
+fn own_env() -> [Value; 3] {
     [
         json!({"name": "EXECUTOR_ID", "value": ID}),
         json!({"name": "EXECUTOR_ATTEMPT", "value": "1"}),
+        json!({"name": "HOME", "value": "/workspace"}),
     ]
 }
 
@@ -75,7 +78,8 @@ fn a_plain_script_is_all_in_the_job() {
                         "automountServiceAccountToken": false,
                         "enableServiceLinks": false,
                         "shareProcessNamespace": true,
-                        "volumes": [{"name": "workspace", "emptyDir": {}}],
+                        "securityContext": {"seccompProfile": {"type": "RuntimeDefault"}},
+                        "volumes": [{"name": "workspace", "emptyDir": {}}, {"name": "tmp", "emptyDir": {}}],
                         "containers": [{
                             "name": "script",
                             "image": "busybox:1.36",
@@ -87,8 +91,19 @@ fn a_plain_script_is_all_in_the_job() {
                                 "requests": {"cpu": "250m", "memory": "128Mi"},
                                 "limits": {"cpu": "250m", "memory": "128Mi"},
                             },
+                            "securityContext": {
+                                "allowPrivilegeEscalation": false,
+                                "capabilities": {"drop": ["ALL"]},
+                                "readOnlyRootFilesystem": true,
+                                "runAsNonRoot": true,
+                                "runAsUser": 65_532,
+                                "runAsGroup": 65_532,
+                            },
                             "terminationMessagePolicy": "FallbackToLogsOnError",
-                            "volumeMounts": [{"name": "workspace", "mountPath": "/workspace"}],
+                            "volumeMounts": [
+                                {"name": "workspace", "mountPath": "/workspace"},
+                                {"name": "tmp", "mountPath": "/tmp"},
+                            ],
                         }],
                     },
                 },
@@ -108,11 +123,11 @@ fn a_script_with_a_shebang_is_a_file_that_is_run() {
     assert_eq!(job["spec"]["suspend"], json!(true));
     assert_eq!(container["command"], json!(["/executor/script", "-v"]));
     assert_eq!(
-        container["volumeMounts"][1],
+        container["volumeMounts"][2],
         json!({"name": "script", "mountPath": "/executor", "readOnly": true})
     );
     assert_eq!(
-        job["spec"]["template"]["spec"]["volumes"][1],
+        job["spec"]["template"]["spec"]["volumes"][2],
         json!({"name": "script", "configMap": {"name": format!("x-{ID}-script"), "defaultMode": 0o555}})
     );
     assert_eq!(config_maps.len(), 1);
@@ -223,7 +238,7 @@ fn values_of_secrets_are_named_not_copied() {
     let reference = json!({"secretKeyRef": {"name": "db", "key": "password"}});
     assert_eq!(
         container["env"],
-        json!([own_env()[0], own_env()[1], {"name": "PASSWORD", "valueFrom": reference}])
+        json!([own_env()[0], own_env()[1], own_env()[2], {"name": "PASSWORD", "valueFrom": reference}])
     );
 }
 
@@ -242,7 +257,7 @@ fn a_later_attempt_is_told_from_the_first() {
     }
     assert_eq!(
         container["env"],
-        json!([{"name": "EXECUTOR_ATTEMPT", "value": "3"}, {"name": "EXECUTOR_ID", "value": "mine"}])
+        json!([{"name": "EXECUTOR_ATTEMPT", "value": "3"}, own_env()[2], {"name": "EXECUTOR_ID", "value": "mine"}])
     );
 }
 
@@ -250,6 +265,7 @@ fn a_later_attempt_is_told_from_the_first() {
 fn files_are_mounted_one_by_one() {
     let files = [
         ("a/b c.txt", b"text\twith \"quotes\"\r\n".to_vec()),
+        ("a/c/d/e.txt", b"e".to_vec()),
         ("z.bin", vec![0xff, 0]),
         ("é$(A)", b"\x1b[0m".to_vec()),
     ];
@@ -263,9 +279,13 @@ fn files_are_mounted_one_by_one() {
         container["volumeMounts"],
         json!([
             {"name": "workspace", "mountPath": "/workspace"},
+            {"name": "tmp", "mountPath": "/tmp"},
+            {"name": "workspace", "mountPath": "/workspace/a", "subPath": "a"},
+            {"name": "workspace", "mountPath": "/workspace/a/c/d", "subPath": "a/c/d"},
             mount("f0", "/workspace/a/b c.txt"),
-            mount("f1", "/workspace/z.bin"),
-            mount("f2", "/workspace/é$(A)"),
+            mount("f1", "/workspace/a/c/d/e.txt"),
+            mount("f2", "/workspace/z.bin"),
+            mount("f3", "/workspace/é$(A)"),
         ])
     );
     assert_eq!(job["spec"]["suspend"], json!(true));
@@ -276,11 +296,11 @@ fn files_are_mounted_one_by_one() {
     );
     assert_eq!(
         config_maps[0]["data"],
-        json!({"f0": "text\twith \"quotes\"\r\n"})
+        json!({"f0": "text\twith \"quotes\"\r\n", "f1": "e"})
     );
     assert_eq!(
         config_maps[0]["binaryData"],
-        json!({"f1": "/wA=", "f2": "G1swbQ=="})
+        json!({"f2": "/wA=", "f3": "G1swbQ=="})
     );
 }
 
@@ -353,6 +373,87 @@ fn a_deadline_is_kept_within_what_the_api_takes() {
     assert_eq!(
         job["spec"]["template"]["spec"]["activeDeadlineSeconds"],
         json!(i32::MAX)
+    );
+}
+
+#[test]
+fn baseline_leaves_the_image_its_user_and_its_root() {
+    let rules = PodRules {
+        profile: PodProfile::Baseline,
+        ..PodRules::default()
+    };
+    let (job, container, _) = made(&RunSpec {
+        rules,
+        ..spec("true")
+    });
+    assert_eq!(
+        container["securityContext"],
+        json!({"allowPrivilegeEscalation": false})
+    );
+    assert_eq!(container["env"], json!([own_env()[0], own_env()[1]]));
+    assert_eq!(
+        container["volumeMounts"],
+        json!([{"name": "workspace", "mountPath": "/workspace"}])
+    );
+    let pod = &job["spec"]["template"]["spec"];
+    assert_eq!(
+        pod["securityContext"],
+        json!({"seccompProfile": {"type": "RuntimeDefault"}})
+    );
+    assert_eq!(pod["automountServiceAccountToken"], json!(false));
+    assert_eq!(
+        pod["volumes"],
+        json!([{"name": "workspace", "emptyDir": {}}])
+    );
+}
+
+#[test]
+fn a_disk_that_nobody_asked_for_is_limited_and_not_reserved() {
+    for (asked, rule, reserved, limit) in [
+        (None, None, Value::Null, Value::Null),
+        (None, Some("4Gi"), json!("0"), json!("4Gi")),
+        (Some("1Gi"), Some("4Gi"), json!("1Gi"), json!("1Gi")),
+        (Some("8Gi"), None, json!("8Gi"), json!("8Gi")),
+    ] {
+        let (job, container, _) = made(&RunSpec {
+            ephemeral_storage: asked.map(str::to_owned),
+            rules: PodRules {
+                disk: rule.map(str::to_owned),
+                ..PodRules::default()
+            },
+            ..spec("true")
+        });
+        let resources = &container["resources"];
+        assert_eq!(resources["requests"]["ephemeral-storage"], reserved);
+        assert_eq!(resources["limits"]["ephemeral-storage"], limit);
+        let volumes = &job["spec"]["template"]["spec"]["volumes"];
+        for volume in volumes.as_array().expect("volumes") {
+            assert_eq!(volume["emptyDir"]["sizeLimit"], limit, "{volume}");
+        }
+    }
+}
+
+#[test]
+fn where_pods_run_is_the_operators_to_say() {
+    let (job, ..) = made(&RunSpec {
+        rules: PodRules {
+            runtime_class: Some("gvisor".to_owned()),
+            node_selector: BTreeMap::from([("pool".to_owned(), "runs".to_owned())]),
+            tolerations: vec![Toleration {
+                key: Some("runs".to_owned()),
+                operator: Some("Exists".to_owned()),
+                ..Toleration::default()
+            }],
+            ..PodRules::default()
+        },
+        ..spec("true")
+    });
+    let pod = &job["spec"]["template"]["spec"];
+    assert_eq!(pod["runtimeClassName"], "gvisor");
+    assert_eq!(pod["nodeSelector"], json!({"pool": "runs"}));
+    assert_eq!(
+        pod["tolerations"],
+        json!([{"key": "runs", "operator": "Exists"}])
     );
 }
 

@@ -90,6 +90,18 @@ pub trait Transport {
     ) -> impl Future<Output = Result<http::Response<Self::Body>, TransportError>>;
 }
 
+impl<T: Transport> Transport for &T {
+    type Body = T::Body;
+
+    async fn send(
+        &self,
+        request: http::Request<Vec<u8>>,
+        timeouts: Timeouts,
+    ) -> Result<http::Response<Self::Body>, TransportError> {
+        (**self).send(request, timeouts).await
+    }
+}
+
 /// The body of an answer.
 pub trait Body {
     /// The next bytes; none at the end. A future that is dropped before it is ready loses no bytes.

@@ -1,5 +1,5 @@
-//! The only crate that calls the Spin host: outbound HTTP, SQLite, PostgreSQL, variables, clock, and the way in and out of a
-//! request.
+//! The only crate that calls the Spin host: outbound HTTP, SQLite, PostgreSQL, variables, files, clock, and the way in and
+//! out of a request.
 
 mod address;
 mod database;
@@ -12,7 +12,7 @@ mod transport;
 
 pub use database::Database;
 pub use inbound::{IncomingBody, Responder, request};
-pub use runtime::{HostRuntime, block_on};
+pub use runtime::{HostRuntime, block_on, log_broken_off};
 pub use transport::{HttpTransport, ResponseBody};
 
 use app::{App, Config, Platform};
@@ -49,6 +49,7 @@ impl std::fmt::Display for StartError {
 /// When a variable has no usable value, or the SQLite cannot be opened.
 pub fn app() -> Result<SpinApp, StartError> {
     let config = Config::read(variable).map_err(|e| StartError(e.to_string()))?;
+    let config = config.with_files(read_file);
     let url = variable(DATABASE_URL).ok_or_else(|| {
         StartError(format!(
             "the variable {DATABASE_URL} is not set in the manifest"
@@ -56,6 +57,11 @@ pub fn app() -> Result<SpinApp, StartError> {
     })?;
     let database = Database::open(&url).map_err(StartError)?;
     Ok(App::new(config, database, HttpTransport, HostRuntime))
+}
+
+/// A file of a folder that the manifest shows to the component.
+fn read_file(path: &str) -> Result<String, String> {
+    std::fs::read_to_string(path).map_err(|e| e.to_string())
 }
 
 fn variable(name: &str) -> Option<String> {

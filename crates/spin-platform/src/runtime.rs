@@ -46,6 +46,7 @@ impl Runtime for HostRuntime {
         std::array::from_fn(|i| bytes[i])
     }
 
+    /// One JSON object on stderr, in one write.
     fn log(&self, message: &str, fields: &[(&str, &dyn Display)]) {
         let mut line = Map::new();
         line.insert("time".to_owned(), Value::String(self.now().to_string()));
@@ -55,4 +56,10 @@ impl Runtime for HostRuntime {
         }
         eprintln!("{}", Value::Object(line));
     }
+}
+
+/// Logs that an instance came to nothing, for want of anybody else to tell.
+pub fn log_broken_off(error: &dyn Display) {
+    let fields: [(&str, &dyn Display); 2] = [("level", &"error"), ("error", error)];
+    HostRuntime.log("an instance broke off", &fields);
 }

@@ -2,16 +2,18 @@
 
 use std::collections::{HashMap, HashSet};
 
+use domain::timeline::Entry;
 use domain::transition::Observation;
-use domain::{Execution, ExecutionId, Submission, timeline, transition};
+use domain::{Execution, ExecutionId, Submission, Tenant, timeline, transition};
 use jiff::Timestamp;
 
-use crate::insert::{INSERT_TRIES, as_stored};
+use crate::accept::Accepted;
+use crate::insert::{INSERT_TRIES, as_stored, scoped};
 use crate::rows::{
     COLUMNS, Column, Reader, changing_columns, fixed_columns, micros, rank, whole_micros,
 };
 use crate::sql::{Builder, Dialect, Rows, Sql, SqlError, Statement};
-use crate::{ExecutionStore, MAX_ROWS, StoreError};
+use crate::{ExecutionStore, Limited, MAX_ROWS, StoreError, payload};
 
 /// What became of a batch.
 #[derive(Clone, Debug, PartialEq)]
@@ -33,6 +35,8 @@ pub enum InsertedBatch {
     },
     /// With it more would be queued than may be; nothing was changed.
     QueueFull,
+    /// With it its tenant would have or do more than it may; nothing was changed.
+    Limited(Limited),
 }
 
 /// An idempotency key, and the digest of the whole batch that it stands for.
@@ -54,6 +58,11 @@ impl BatchKey<'_> {
         }
     }
 
+    /// What all keys of the batch come before, and no other that begins as they do. The exclamation mark is the character after the blank.
+    fn end(&self) -> String {
+        format!("{}!", self.key)
+    }
+
     /// Which item of the batch has this key in its row.
     fn item(&self, stored: &str) -> Option<usize> {
         match stored.strip_prefix(self.key)? {
@@ -64,7 +73,7 @@ impl BatchKey<'_> {
 }
 
 impl<S: Sql> ExecutionStore<S> {
-    /// Stores new executions, all or none, in one write; no more than 500, so that their values fit into it.
+    /// Stores new executions of one tenant, all or none, in one write; no more than 500, so that their values fit into it.
     ///
     /// Unless the store [dispatches apart](Self::dispatches_apart), as many as there is room for are dispatched at once, but no
     /// more than `at_once`, and only when nobody else who is due is before them in the queue: as in
@@ -79,9 +88,15 @@ impl<S: Sql> ExecutionStore<S> {
         claim_until: Timestamp,
     ) -> Result<InsertedBatch, StoreError> {
         let queued: Vec<Execution> = batch.iter().map(|(e, _)| as_stored(e)).collect();
+        let stored_key = key
+            .zip(queued.first())
+            .map(|(key, first)| (scoped(&first.tenant, key.key), key.digest));
+        let key = stored_key
+            .as_ref()
+            .map(|(key, digest)| BatchKey { key, digest });
         let new: Vec<_> = queued.iter().zip(batch.iter().map(|(_, s)| s)).collect();
-        let first = self.insert_queued(&new, key);
-        let mut statements = self.together(first, self.belongings(&new));
+        let count = u32::try_from(batch.len()).unwrap_or(u32::MAX);
+        let mut statements = self.insert_queued(&new, key);
         let dispatch_at = statements.len();
         let next = if self.dispatches_apart() {
             Vec::new()
@@ -117,9 +132,15 @@ impl<S: Sql> ExecutionStore<S> {
             {
                 return Ok(existing);
             }
-            let more = u32::try_from(batch.len()).unwrap_or(u32::MAX);
-            if refused.is_none() && self.is_queue_full(more).await? {
-                return Ok(InsertedBatch::QueueFull);
+            if refused.is_none() {
+                if let Some((tenant, now)) = tenant_of(batch)
+                    && let Some(limited) = self.limited(tenant, now, count).await?
+                {
+                    return Ok(InsertedBatch::Limited(limited));
+                }
+                if self.is_queue_full(count).await? {
+                    return Ok(InsertedBatch::QueueFull);
+                }
             }
             if let Some(error) = refused {
                 return Err(error.into());
@@ -154,6 +175,7 @@ impl<S: Sql> ExecutionStore<S> {
             .running()
             .text(" < ")
             .bind(max_running)
+            .tenant_has_room(&last.tenant, &self.limits(&last.tenant))
             .text(" AND ")
             .in_front(last, next.len(), now)
             .statement();
@@ -175,12 +197,42 @@ impl<S: Sql> ExecutionStore<S> {
             .collect())
     }
 
-    /// The rows of a batch, if nothing is stored under its key and the queue takes all of them.
+    /// Stores a batch, if nothing is stored under its key and the queue takes all of it.
     fn insert_queued(
         &self,
         new: &[(&Execution, &Submission)],
         key: Option<BatchKey<'_>>,
-    ) -> Builder {
+    ) -> Vec<Statement> {
+        let Some((first, _)) = new.first() else {
+            return Vec::new();
+        };
+        match self.sql().dialect() {
+            Dialect::Sqlite => self.insert_tables(new, key, &first.tenant, first.created_at),
+            Dialect::Postgres => {
+                let rows = new.iter().enumerate().map(|(index, (queued, submission))| {
+                    let digest = key.map_or(submission.digest.as_str(), |key| key.digest);
+                    let item = key.map(|key| key.of_item(index));
+                    self.whole_row(queued, submission, digest, item.as_deref())
+                });
+                vec![self.accept(Accepted {
+                    rows: rows.collect(),
+                    tenant: &first.tenant,
+                    at: first.created_at,
+                    keys: key.map(|key| (key.key, key.end())),
+                    counts_earlier: false,
+                })]
+            }
+        }
+    }
+
+    /// SQLite's statements of that, one for each table: a trigger for each row would cost more.
+    fn insert_tables(
+        &self,
+        new: &[(&Execution, &Submission)],
+        key: Option<BatchKey<'_>>,
+        tenant: &Tenant,
+        now: Timestamp,
+    ) -> Vec<Statement> {
         let rows = new.iter().enumerate().map(|(index, (queued, submission))| {
             let mut columns: Vec<Column> = fixed_columns(queued);
             columns.extend(changing_columns(queued));
@@ -198,11 +250,57 @@ impl<S: Sql> ExecutionStore<S> {
             None => insert,
         };
         let more = u32::try_from(new.len()).unwrap_or(u32::MAX);
-        let insert = insert.queue_takes(more, self.max_queued);
-        insert
+        let insert = insert
+            .queue_takes(more, self.max_queued)
+            .tenants_queue_takes(tenant, more, self.limits(tenant).queued)
             .text(" AND ")
             .up_to_date()
-            .text(" RETURNING generation")
+            .text(" RETURNING generation");
+        let rate = self.take_from_rate(tenant, now, more);
+        let must_change = rate.into_iter().chain([insert]);
+        let others = self.belongings(new).into_iter();
+        must_change
+            .map(Builder::must_change)
+            .chain(others.map(Builder::statement))
+            .collect()
+    }
+
+    /// What belongs to new executions, apart from their rows: scripts, labels, webhooks, and that they are accepted.
+    fn belongings(&self, new: &[(&Execution, &Submission)]) -> Vec<Builder> {
+        let (mut payloads, mut labels) = (Vec::with_capacity(new.len()), Vec::new());
+        let (mut webhooks, mut events) = (Vec::new(), Vec::with_capacity(new.len()));
+        for (execution, submission) in new {
+            let id = ("execution_id", execution.id.to_string().into());
+            payloads.push(vec![
+                id.clone(),
+                ("body", payload::encode(submission).into()),
+            ]);
+            labels.extend(execution.labels.iter().map(|(name, value)| {
+                vec![
+                    id.clone(),
+                    ("name", name.as_str().into()),
+                    ("value", value.as_str().into()),
+                    ("execution_created_at", micros(execution.created_at).into()),
+                    ("execution_tenant", execution.tenant.as_str().into()),
+                ]
+            }));
+            webhooks.extend(submission.webhook.as_ref().map(|webhook| {
+                vec![
+                    id.clone(),
+                    ("url", webhook.url.as_str().into()),
+                    ("secret_ref", webhook.secret_ref.as_str().into()),
+                ]
+            }));
+            events.push(first_event(id, &Entry::accepted(execution)));
+        }
+        let tables = [
+            ("payloads", payloads),
+            ("labels", labels),
+            ("webhooks", webhooks),
+            ("events", events),
+        ];
+        let statements = tables.map(|(table, rows)| self.insert_all(table, rows));
+        statements.into_iter().flatten().collect()
     }
 
     /// What dispatches those, the first in the queue, as far as there is room and nobody else is before the last of them, and
@@ -276,6 +374,12 @@ impl<S: Sql> ExecutionStore<S> {
     }
 }
 
+/// Whose batch it is, and when it was accepted; none for an empty one.
+fn tenant_of(batch: &[(Execution, Submission)]) -> Option<(&Tenant, Timestamp)> {
+    let (first, _) = batch.first()?;
+    Some((&first.tenant, first.created_at))
+}
+
 /// The first of them in the queue's order, no more than that many, as they are once dispatched: at that time, else when they
 /// were accepted.
 fn first_dispatched(queued: &[Execution], most: u32, now: Option<Timestamp>) -> Vec<Execution> {
@@ -297,14 +401,27 @@ fn dispatched_ids(answers: Vec<Rows>, index: usize) -> Result<HashSet<String>, S
         .collect()
 }
 
+/// The row of the first line of a timeline.
+fn first_event(id: Column, entry: &Entry) -> Vec<Column> {
+    vec![
+        id,
+        ("sequence", 1_i64.into()),
+        ("at", micros(entry.at).into()),
+        ("last_at", micros(entry.last_at).into()),
+        ("count", entry.count.into()),
+        ("kind", entry.kind.as_str().into()),
+        ("source", entry.source.as_str().into()),
+        ("message", entry.message.as_str().into()),
+    ]
+}
+
 impl Builder {
-    /// That the key is the batch's or one of its items'. The exclamation mark is the character after the blank: between are
-    /// these alone.
+    /// That the key is the batch's or one of its items'.
     fn of_batch(self, key: BatchKey<'_>) -> Self {
         self.text("idempotency_key >= ")
             .bind(key.key)
             .text(" AND idempotency_key < ")
-            .bind(format!("{}!", key.key))
+            .bind(key.end())
     }
 
     /// Those of them that the write that this one belongs to has dispatched, as `changed`.

@@ -3,13 +3,13 @@
 //! A row that cannot be read is passed over as long as the same answer has readable ones, so that
 //! it does not stop the work on others; alone, it is the error.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use domain::transition::Observation;
-use domain::{Execution, ExecutionId, Submission, transition};
+use domain::{Execution, ExecutionId, Submission, Tenant, transition};
 use jiff::Timestamp;
 
-use crate::places::{DISPATCHED, READY};
+use crate::places::DISPATCHED;
 use crate::rows::{
     COLUMNS, Reader, changing_columns, count, execution, micros, rank, readable, sql_type,
 };
@@ -31,11 +31,11 @@ const BEHIND_ALL_IDS: &str = "g";
 
 /// The number of the first changing column in [`dispatch`](ExecutionStore::dispatch)'s VALUES, whose
 /// columns are named column1, column2, … both in SQLite and in PostgreSQL.
-const FIRST_CHANGING: usize = 4;
+const FIRST_CHANGING: usize = 5;
 
 impl<S: Sql> ExecutionStore<S> {
-    /// Takes executions from the queue, those of the highest priority first and of them the oldest, while fewer than `max_running` are dispatched
-    /// and unfinished. They are stored as dispatched and claimed until `claim_until`: the caller is
+    /// Takes executions from the queues, of each tenant those of the highest priority first and of them the oldest, and the tenants in turn so that
+    /// those with the fewest places go first, while fewer than `max_running` are dispatched and unfinished. They are stored as dispatched and claimed until `claim_until`: the caller is
     /// to create their Jobs. At most `limit` and [`MAX_CLAIMS`].
     ///
     /// No two callers get the same one, and the limit holds among all callers. Those postponed
@@ -50,7 +50,21 @@ impl<S: Sql> ExecutionStore<S> {
         limit: u32,
     ) -> Result<Vec<(Execution, Submission)>, StoreError> {
         self.wake_postponed(now).await?;
-        let candidates = self.candidates(max_running, limit.min(MAX_CLAIMS)).await?;
+        self.claim_ready(now, claim_until, max_running, limit).await
+    }
+
+    /// As [`claim_queued`](Self::claim_queued) without a look at those that were postponed until `now`: for whoever claims more often
+    /// than they need be looked at. It costs one read where there is no room, or nobody waits.
+    pub async fn claim_ready(
+        &self,
+        now: Timestamp,
+        claim_until: Timestamp,
+        max_running: u32,
+        limit: u32,
+    ) -> Result<Vec<(Execution, Submission)>, StoreError> {
+        let candidates = self
+            .candidates(now, max_running, limit.min(MAX_CLAIMS))
+            .await?;
         let steps: Vec<(&Execution, Execution)> = candidates
             .iter()
             .filter_map(|execution| {
@@ -83,29 +97,8 @@ impl<S: Sql> ExecutionStore<S> {
         })))
     }
 
-    /// The first in the queue, no more than there is room for now.
-    async fn candidates(&self, max_running: u32, limit: u32) -> Result<Vec<Execution>, StoreError> {
-        let greatest = self.sql().dialect().greatest();
-        // The limit within is a number, by which PostgreSQL chooses the index; that around it is 0 where there is no room.
-        let statement = self
-            .build("SELECT * FROM (SELECT ")
-            .text(COLUMNS)
-            .text(" FROM executions WHERE ")
-            .text(READY)
-            .text(" ORDER BY rank, created_at, id LIMIT ")
-            .bind(limit)
-            .text(&format!(") AS candidates LIMIT {greatest}(0, "))
-            .bind(max_running)
-            .text(" - ")
-            .running()
-            .text(")")
-            .statement();
-        let rows = self.query(statement).await?.rows.into_iter();
-        readable(rows.map(execution))
-    }
-
     /// Writes those that still are as they were read, as far as there is room: the one with number n
-    /// when n more may run. All in one statement, which reads the count before it writes.
+    /// when n more may run, and of its tenant so many more as well. All in one statement, which reads the count before it writes.
     pub(crate) fn dispatch(
         &self,
         next: &[Execution],
@@ -116,7 +109,10 @@ impl<S: Sql> ExecutionStore<S> {
             .into_iter()
             .map(|(n, _)| n)
             .collect();
-        self.build("UPDATE executions SET ")
+        // How many of each tenant there are so far.
+        let mut numbers: BTreeMap<&Tenant, i64> = BTreeMap::new();
+        let dispatch = self
+            .build("UPDATE executions SET ")
             .commas(names.iter().enumerate(), |b, (index, name)| {
                 let column = index + FIRST_CHANGING;
                 // A column of NULLs alone has no type in PostgreSQL.
@@ -129,10 +125,13 @@ impl<S: Sql> ExecutionStore<S> {
             .bind(micros(claim_until))
             .text(" FROM (VALUES ")
             .commas((1_i64..).zip(next), |b, (number, execution)| {
+                let of_tenant = numbers.entry(&execution.tenant).or_insert(0_i64);
+                *of_tenant += 1;
                 let mut values: Vec<Value> = vec![
                     number.into(),
                     execution.id.to_string().into(),
                     count(execution.generation.saturating_sub(1)).into(),
+                    (*of_tenant).into(),
                 ];
                 values.extend(changing_columns(execution).into_iter().map(|(_, v)| v));
                 b.text("(")
@@ -146,7 +145,20 @@ impl<S: Sql> ExecutionStore<S> {
             )
             .bind(max_running)
             .text(" - ")
-            .running()
+            .running();
+        numbers.into_keys().fold(dispatch, |dispatch, tenant| {
+            match self.limits(tenant).running {
+                Some(most) => dispatch
+                    .text(" AND (executions.tenant <> ")
+                    .bind(tenant.as_str())
+                    .text(" OR taken.column4 <= ")
+                    .bind(most)
+                    .text(" - ")
+                    .running_of(tenant)
+                    .text(")"),
+                None => dispatch,
+            }
+        })
     }
 
     /// Takes executions that are dispatched, unfinished and not canceled, whose Job's uid is not known, and

@@ -4,9 +4,10 @@ use domain::timeline::{self, Entry};
 use domain::{Execution, ExecutionId, Observation};
 use jiff::Timestamp;
 
-use crate::rows::{COLUMNS, Reader, count, execution, micros, readable};
+use crate::group::key;
+use crate::rows::{COLUMNS, Reader, execution, micros, readable};
 use crate::sql::{Builder, Dialect, Sql, Statement, Value};
-use crate::{ExecutionStore, MAX_ROWS, StoreError};
+use crate::{AuditRecord, ExecutionStore, MAX_ROWS, StoreError};
 
 /// So many different things are told of one execution; later ones only where they are
 /// [essential](Entry::is_essential). Repeated ones are counted, so nobody reads to here.
@@ -22,12 +23,26 @@ pub struct Step<'a> {
     pub next: &'a Execution,
     /// New lines of the timeline, in their order.
     pub entries: &'a [Entry],
+    /// The record of who asked for it, if somebody did.
+    pub noted: Option<&'a AuditRecord>,
 }
 
 impl<'a> Step<'a> {
     /// A step with what the timeline says of it.
     pub const fn new(next: &'a Execution, entries: &'a [Entry]) -> Self {
-        Self { next, entries }
+        Self {
+            next,
+            entries,
+            noted: None,
+        }
+    }
+
+    /// The same as asked for by the caller of that record.
+    pub const fn noted(self, record: &'a AuditRecord) -> Self {
+        Self {
+            noted: Some(record),
+            ..self
+        }
     }
 }
 
@@ -160,50 +175,46 @@ impl<S: Sql> ExecutionStore<S> {
     /// What the timelines say of dispatches, of those that came about, each as [`event`](Self::event) tells it: in one statement, run after
     /// the one that tries them. None where nothing is said.
     pub(crate) fn dispatches_told(&self, steps: &[(&Execution, Execution)]) -> Option<Statement> {
-        let mut told: Vec<Vec<Value>> = Vec::new();
+        let mut rows: Vec<Vec<Value>> = Vec::new();
         for (before, after) in steps {
             let Some(at) = after.dispatched_at else {
                 continue;
             };
             let entries = timeline::steps(before, &Observation::Dispatched, after, at);
-            told.extend((1_i64..).zip(&entries).map(|(number, entry)| {
-                vec![
-                    after.id.to_string().into(),
-                    count(after.generation).into(),
-                    micros(at).into(),
-                    number.into(),
-                    entry.kind.as_str().into(),
-                    entry.source.as_str().into(),
-                    shortened(&entry.message).into(),
-                ]
-            }));
+            rows.extend(told_rows(after, &entries));
         }
-        if told.is_empty() {
-            return None;
-        }
+        let came_about = |b: Builder| {
+            b.text(
+                "EXISTS (SELECT 1 FROM executions WHERE executions.id = given.column1 \
+                 AND executions.generation = given.column2 + 1 AND executions.dispatched_at = given.column4)",
+            )
+        };
+        (!rows.is_empty()).then(|| self.tell_all(rows, came_about).statement())
+    }
+
+    /// The lines of several timelines, each as [`event`](Self::event) tells it, where the `condition` holds of its row, as
+    /// [`told_rows`] makes them, in the table `given`. None of them is counted by the cluster.
+    pub(crate) fn tell_all(
+        &self,
+        rows: Vec<Vec<Value>>,
+        condition: impl Fn(Builder) -> Builder,
+    ) -> Builder {
         let builder = self
             .build(
                 "INSERT INTO events (execution_id, sequence, at, last_at, count, kind, source, message) \
-                 SELECT place.id, place.sequence, place.at, place.at, 1, place.kind, place.source, place.message \
-                 FROM (SELECT executions.id AS id, told.column3 AS at, told.column5 AS kind, told.column6 AS source, \
-                 told.column7 AS message, coalesce((SELECT sequence FROM events WHERE execution_id = executions.id \
-                 AND kind = told.column5 AND source = told.column6 AND message = told.column7), \
-                 (SELECT coalesce(max(sequence), 0) FROM events WHERE execution_id = executions.id) + told.column4) \
+                 SELECT place.id, place.sequence, place.at, place.last_at, place.number, place.kind, place.source, \
+                 place.message FROM (SELECT given.column1 AS id, given.column4 AS at, given.column5 AS last_at, \
+                 given.column6 AS number, given.column7 AS kind, given.column8 AS source, given.column9 AS message, \
+                 given.column10 AS places, coalesce((SELECT sequence FROM events WHERE execution_id = given.column1 \
+                 AND kind = given.column7 AND source = given.column8 AND message = given.column9), \
+                 (SELECT coalesce(max(sequence), 0) FROM events WHERE execution_id = given.column1) + given.column3) \
                  AS sequence FROM (VALUES ",
             )
-            .commas(told, |b, values| {
-                b.text("(")
-                    .commas(values, |b, value| b.bind(value))
-                    .text(")")
-            })
-            // SQLite takes the tables of a CROSS JOIN in the order in which they are written.
-            .text(
-                ") AS told CROSS JOIN executions WHERE executions.id = told.column1 \
-                 AND executions.generation = told.column2 AND executions.dispatched_at = told.column3) AS place \
-                 WHERE place.sequence <= ",
-            )
-            .bind(MAX_EVENTS);
-        Some(builder.or_once_more(false).statement())
+            .commas(rows, Builder::row)
+            .text(") AS given WHERE ");
+        condition(builder)
+            .text(") AS place WHERE place.sequence <= place.places")
+            .or_once_more(false)
     }
 
     /// Takes the place of the same thing told before, or the next free one as long as there is one, behind those of other
@@ -220,11 +231,7 @@ impl<S: Sql> ExecutionStore<S> {
     ) -> Builder {
         let id = id.to_string();
         let message = shortened(&entry.message);
-        let places = if entry.is_essential() {
-            u32::MAX
-        } else {
-            MAX_EVENTS
-        };
+        let places = places(entry);
         let mut builder = self
             .build(
                 "INSERT INTO events (execution_id, sequence, at, last_at, count, kind, source, message) \
@@ -290,6 +297,36 @@ impl Builder {
             .text(" AND message = ")
             .bind(shortened(&entry.message))
             .text(")")
+    }
+}
+
+/// The lines of a step as rows for [`tell_all`](ExecutionStore::tell_all): after the [`key`] of the execution their number among them, their
+/// times and their count, what they say, and the last place that they may take.
+pub(crate) fn told_rows(next: &Execution, entries: &[Entry]) -> Vec<Vec<Value>> {
+    let row = |(number, entry): (i64, &Entry)| {
+        debug_assert!(!entry.counted_by_cluster, "that is no step's");
+        let mut row = key(next);
+        row.extend([
+            number.into(),
+            micros(entry.at).into(),
+            micros(entry.last_at).into(),
+            entry.count.into(),
+            entry.kind.as_str().into(),
+            entry.source.as_str().into(),
+            shortened(&entry.message).into(),
+            places(entry).into(),
+        ]);
+        row
+    };
+    (1_i64..).zip(entries).map(row).collect()
+}
+
+/// The last place in a timeline that the line may take.
+fn places(entry: &Entry) -> u32 {
+    if entry.is_essential() {
+        u32::MAX
+    } else {
+        MAX_EVENTS
     }
 }
 

@@ -1,6 +1,6 @@
 //! One execution: read, compare-and-set, finish with its log.
 
-use domain::{Execution, ExecutionId, LogSummary, Status, Submission};
+use domain::{Execution, ExecutionId, LogSummary, Status, Submission, Tenant};
 use jiff::Timestamp;
 
 use crate::attempts::stored_log;
@@ -13,6 +13,9 @@ use crate::{ExecutionStore, MAX_ROWS, Step, StoreError};
 
 /// A place in the queue beyond this is not counted: the count reads as many index entries.
 pub const MAX_QUEUE_POSITION: u32 = 1_000;
+
+/// The same when it is accepted: behind a long queue, counting on would cost as much again as storing it.
+pub const MAX_ACCEPTED_POSITION: u32 = 100;
 
 /// How often a write is tried again whose line of the timeline another writer's took the place of. Each time one more line is
 /// there, and what the cluster says of a start is told by few.
@@ -85,16 +88,36 @@ impl<S: Sql> ExecutionStore<S> {
         readable(self.query(statement).await?.rows.into_iter().map(execution))
     }
 
-    /// Its place in the queue, counted from 1; none when it is not in the queue, waits for a later attempt, or is further
+    /// The same, if it is that tenant's.
+    pub async fn get_of(
+        &self,
+        tenant: &Tenant,
+        id: ExecutionId,
+    ) -> Result<Option<Execution>, StoreError> {
+        let statement = self
+            .build("SELECT ")
+            .text(COLUMNS)
+            .text(" FROM executions WHERE id = ")
+            .bind(id.to_string())
+            .text(" AND tenant = ")
+            .bind(tenant.as_str())
+            .statement();
+        self.query_row(statement).await?.map(execution).transpose()
+    }
+
+    /// Its place in the queue of its tenant, counted from 1; none when it is not in the queue, waits for a later attempt, or is further
     /// back than [`MAX_QUEUE_POSITION`]. Those before it that are postponed let it go first, and do not count.
     pub async fn queue_position(&self, execution: &Execution) -> Result<Option<u64>, StoreError> {
         if !execution.is_queued() || execution.attempt > 1 {
             return Ok(None);
         }
-        let statement = self.build("SELECT ").earlier(execution).statement();
+        let statement = self
+            .build("SELECT ")
+            .earlier(execution, MAX_QUEUE_POSITION)
+            .statement();
         let row = self.query_row(statement).await?;
         let earlier: u64 = Reader::new("executions", row.unwrap_or_default()).number("count")?;
-        Ok(position(earlier))
+        Ok(position(earlier, MAX_QUEUE_POSITION))
     }
 
     /// What was asked for in full.
@@ -211,6 +234,7 @@ impl<S: Sql> ExecutionStore<S> {
     ) -> Result<Written, StoreError> {
         let id = step.next.id;
         others.extend(self.told_with(id, step.entries));
+        others.extend(step.noted.map(|record| self.noted(record)));
         let statements = self.together(set.if_generation(step.next), others);
         let mut refused = 0;
         let updated = loop {
@@ -260,20 +284,22 @@ impl<S: Sql> ExecutionStore<S> {
     }
 }
 
-/// The place behind so many in the queue, as far as they are all counted.
-pub(crate) fn position(earlier: u64) -> Option<u64> {
-    (earlier < u64::from(MAX_QUEUE_POSITION)).then_some(earlier + 1)
+/// The place behind so many in the queue, as far as they are all counted: up to `most`.
+pub(crate) fn position(earlier: u64, most: u32) -> Option<u64> {
+    (earlier < u64::from(most)).then_some(earlier + 1)
 }
 
 impl Builder {
-    /// How many that can be taken now are before that one in the queue, counted up to [`MAX_QUEUE_POSITION`].
-    pub(crate) fn earlier(self, execution: &Execution) -> Self {
+    /// How many that can be taken now are before that one in the queue, counted up to `most`.
+    pub(crate) fn earlier(self, execution: &Execution, most: u32) -> Self {
         self.text("(SELECT count(*) FROM (SELECT 1 FROM executions WHERE ")
             .text(READY)
+            .text(" AND tenant = ")
+            .bind(execution.tenant.as_str())
             .text(" AND (rank, created_at, id) < ")
             .queue_key(execution)
             .text(" LIMIT ")
-            .bind(MAX_QUEUE_POSITION)
+            .bind(most)
             .text(") AS earlier)")
     }
 

@@ -96,31 +96,48 @@ impl<S: Sql> ExecutionStore<S> {
 
     /// What was read of the log of an unfinished execution.
     pub async fn followed(&self, id: ExecutionId) -> Result<Option<FollowedLog>, StoreError> {
+        let found = self.followed_many(&[id]).await?;
+        Ok(found.into_iter().next().map(|(_, log)| log))
+    }
+
+    /// What was read of the logs of those executions that are unfinished, in no particular order. Each may be 2 MiB, and a host limits an
+    /// answer, so whoever asks for many asks for a few at a time.
+    pub async fn followed_many(
+        &self,
+        ids: &[ExecutionId],
+    ) -> Result<Vec<(ExecutionId, FollowedLog)>, StoreError> {
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
         let statement = self
             .build(
                 "SELECT execution_id, pod, pod_uid, head, head_is_closed, tail, bytes, stamp, stamp_bytes, \
-                 stamp_check FROM followed_logs WHERE execution_id = ",
+                 stamp_check FROM followed_logs WHERE execution_id IN (",
             )
-            .bind(id.to_string())
+            .commas(ids, |b, id| b.bind(id.to_string()))
+            .text(")")
             .postgres(" AND ")
             .postgres(UNFINISHED)
             .statement();
-        let Some(row) = self.query_row(statement).await? else {
-            return Ok(None);
-        };
-        let mut reader = Reader::new("followed_logs", row);
-        reader.text("execution_id")?;
-        Ok(Some(FollowedLog {
-            pod: reader.text("pod")?,
-            pod_uid: reader.text("pod_uid")?,
-            head: reader.blob("head")?,
-            head_is_closed: reader.integer("head_is_closed")? != 0,
-            tail: reader.blob("tail")?,
-            bytes: reader.number("bytes")?,
-            stamp: reader.optional_text("stamp")?,
-            stamp_bytes: reader.number("stamp_bytes")?,
-            stamp_check: reader.integer("stamp_check")?.cast_unsigned(),
-        }))
+        let rows = self.query(statement).await?.rows.into_iter();
+        rows.map(|row| {
+            let mut reader = Reader::new("followed_logs", row);
+            let id = reader.text("execution_id")?;
+            let id = reader.parsed("execution_id", &id)?;
+            let log = FollowedLog {
+                pod: reader.text("pod")?,
+                pod_uid: reader.text("pod_uid")?,
+                head: reader.blob("head")?,
+                head_is_closed: reader.integer("head_is_closed")? != 0,
+                tail: reader.blob("tail")?,
+                bytes: reader.number("bytes")?,
+                stamp: reader.optional_text("stamp")?,
+                stamp_bytes: reader.number("stamp_bytes")?,
+                stamp_check: reader.integer("stamp_check")?.cast_unsigned(),
+            };
+            Ok((id, log))
+        })
+        .collect()
     }
 
     /// The unfinished executions of whose logs something is stored, the oldest first; at most `limit` and [`MAX_ROWS`].

@@ -1,12 +1,12 @@
 //! Forgetting finished executions, with all that belongs to them.
 
-use domain::ExecutionId;
+use domain::{ExecutionId, Tenant};
 use jiff::Timestamp;
 
 use crate::figures::Farewell;
 use crate::rows::{Reader, micros};
 use crate::sql::{Builder, Sql, Statement};
-use crate::{ExecutionStore, StoreError, Written};
+use crate::{AuditRecord, ExecutionStore, StoreError, Written};
 
 /// The tables with rows of executions, by their column `execution_id`.
 const BELONGINGS: [&str; 10] = [
@@ -30,11 +30,20 @@ const EXPIRES_AT: &str = "finished_at + ttl_seconds * 1000000";
 pub const MAX_FORGOTTEN: u32 = 32;
 
 impl<S: Sql> ExecutionStore<S> {
-    /// Forgets a finished execution with all that belongs to it, in one transaction; its idempotency key is free
-    /// again. [`Written::Stale`] when it is not finished.
-    pub async fn forget(&self, id: ExecutionId) -> Result<Written, StoreError> {
+    /// Forgets a finished execution of that tenant with all that belongs to it, in one transaction; its idempotency key is free
+    /// again. [`Written::Stale`] when it is not finished. Who asked for it is noted with that.
+    pub async fn forget(
+        &self,
+        tenant: &Tenant,
+        id: ExecutionId,
+        noted: Option<&AuditRecord>,
+    ) -> Result<Written, StoreError> {
+        // It never becomes another's, so what is asked first still holds then.
+        if self.get_of(tenant, id).await?.is_none() {
+            return Ok(Written::Missing);
+        }
         let ids = [id.to_string()];
-        let forgotten = self.forget_all(&ids, Farewell::Deleted).await?;
+        let forgotten = self.forget_all(&ids, Farewell::Deleted, noted).await?;
         self.written(id, forgotten > 0).await
     }
 
@@ -62,10 +71,15 @@ impl<S: Sql> ExecutionStore<S> {
         if ids.is_empty() {
             return Ok(0);
         }
-        self.forget_all(&ids, Farewell::Expired).await
+        self.forget_all(&ids, Farewell::Expired, None).await
     }
 
-    async fn forget_all(&self, ids: &[String], farewell: Farewell) -> Result<u32, StoreError> {
+    async fn forget_all(
+        &self,
+        ids: &[String],
+        farewell: Farewell,
+        noted: Option<&AuditRecord>,
+    ) -> Result<u32, StoreError> {
         let mut statements: Vec<Statement> = self.hold_all(ids).into_iter().collect();
         // First, while they are still there; undone with the rest when there is nothing to delete.
         statements.push(self.count_forgotten(ids, farewell));
@@ -87,6 +101,9 @@ impl<S: Sql> ExecutionStore<S> {
                 .text("))")
                 .statement()
         }));
+        // The transaction has ended where nothing was deleted.
+        let noted = noted.map(|record| self.note(record));
+        statements.extend(noted.map(|note| note.text("true").statement()));
         let answers = self.transaction(&statements).await?.unwrap_or_default();
         let forgotten = answers
             .get(deleted_at)

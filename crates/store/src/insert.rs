@@ -2,20 +2,28 @@
 
 use domain::timeline::{self, Entry};
 use domain::transition::Observation;
-use domain::{Execution, Submission, transition};
+use domain::{Execution, Submission, Tenant, transition};
 use jiff::Timestamp;
 
-use crate::executions::position;
+use crate::accept::Accepted;
+use crate::executions::{MAX_ACCEPTED_POSITION, position};
 use crate::places::{POSTPONED, READY};
-use crate::rows::{
-    COLUMNS, Column, Reader, changing_columns, count, fixed_columns, micros, whole_micros,
-};
-use crate::sql::{Builder, Sql, SqlError};
-use crate::{ExecutionStore, StoreError, payload};
+use crate::rows::{COLUMNS, Column, Reader, changing_columns, micros, whole_micros};
+use crate::sql::{Builder, Dialect, Rows, Sql, SqlError, Statement, Value};
+use crate::{ExecutionStore, Limited, StoreError};
 
 /// How often an insert starts anew when the execution that holds its idempotency key is gone before
 /// it can be read. Only deletions between two statements do that.
 pub(crate) const INSERT_TRIES: u32 = 3;
+
+/// A caller's idempotency key as its column has it: one for all tenants, so that older programs find the one index that they name. Callers'
+/// keys and tenants have no blank in them, so no two tenants' keys are one.
+pub(crate) fn scoped(tenant: &Tenant, key: &str) -> String {
+    match tenant.as_str() {
+        Tenant::DEFAULT => key.to_owned(),
+        name => format!(" {name} {key}"),
+    }
+}
 
 /// What became of an insert.
 #[derive(Clone, Debug, PartialEq)]
@@ -24,7 +32,7 @@ pub enum Inserted {
     New {
         /// As stored: dispatched when there was room and this database does that in the same write, else queued.
         execution: Execution,
-        /// Its place in the queue, as [`queue_position`](ExecutionStore::queue_position) tells it.
+        /// Its place in the queue, as [`queue_position`](ExecutionStore::queue_position) tells it, up to [`MAX_ACCEPTED_POSITION`].
         queue_position: Option<u64>,
     },
     /// Its idempotency key was taken; nothing was changed.
@@ -36,6 +44,8 @@ pub enum Inserted {
     },
     /// As many are queued as may be; nothing was changed.
     QueueFull,
+    /// Its tenant has or does as much as it may; nothing was changed.
+    Limited(Limited),
 }
 
 impl<S: Sql> ExecutionStore<S> {
@@ -60,49 +70,53 @@ impl<S: Sql> ExecutionStore<S> {
         claim_until: Timestamp,
     ) -> Result<Inserted, StoreError> {
         let queued = as_stored(execution);
-        let mut once: Vec<Column> = fixed_columns(&queued);
-        once.push(("digest", submission.digest.as_str().into()));
-        once.push(("idempotency_key", idempotency_key.into()));
+        let stored_key = idempotency_key.map(|key| scoped(&queued.tenant, key));
+        let stored_key = stored_key.as_deref();
         let at_once = transition(&queued, &Observation::Dispatched, queued.created_at)
             .filter(|_| !self.dispatches_apart());
-        let first = match &at_once {
-            Some(dispatched) => {
-                self.insert_with_room(once, &queued, dispatched, max_running, claim_until)
+        let statements = match self.sql().dialect() {
+            Dialect::Sqlite => {
+                let row = self.fixed_row(&queued, submission, &submission.digest, stored_key);
+                let first = match &at_once {
+                    Some(dispatched) => {
+                        self.insert_with_room(row, &queued, dispatched, max_running, claim_until)
+                    }
+                    None => {
+                        let changing = changing_columns(&queued).into_iter();
+                        let row = row.into_iter().chain(changing).collect();
+                        self.insert_rows("new_executions", vec![row])
+                    }
+                };
+                self.insert_alone(first, &queued, stored_key)
             }
-            None => {
-                once.extend(changing_columns(&queued));
-                self.insert_rows("executions", vec![once])
-            }
+            Dialect::Postgres => vec![self.accept(Accepted {
+                rows: vec![self.whole_row(&queued, submission, &submission.digest, stored_key)],
+                tenant: &queued.tenant,
+                at: queued.created_at,
+                // Callers' keys have nothing in them that comes before a blank.
+                keys: stored_key.map(|key| (key, format!("{key} "))),
+                counts_earlier: queued.dispatched_at.is_none(),
+            })],
         };
-        let first = first
-            .queue_takes(1, self.max_queued)
-            .text(" AND ")
-            .up_to_date()
-            .text(
-                " ON CONFLICT (idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING \
-                 RETURNING generation, CASE WHEN dispatched_at IS NULL THEN ",
-            )
-            .earlier(&queued)
-            .text(" END");
-        let mut others = self.belongings(&[(&queued, submission)]);
-        if let Some(dispatched) = &at_once {
-            others.extend(self.dispatch_told(&queued, dispatched));
-        }
-        let statements = self.together(first, others);
         for _ in 0..INSERT_TRIES {
-            if let Some(answer) = self.run(&statements).await? {
-                let row = answer.rows.into_iter().next().unwrap_or_default();
-                let mut reader = Reader::new("executions", row);
-                let generation: u64 = reader.number("generation")?;
-                let earlier: Option<u64> = reader.optional_number("count")?;
-                let dispatched = at_once.filter(|dispatched| dispatched.generation == generation);
-                return Ok(Inserted::New {
-                    execution: dispatched.unwrap_or(queued),
-                    queue_position: earlier.and_then(position),
-                });
-            }
-            if let Some(existing) = self.with_key(idempotency_key, &submission.digest).await? {
+            let refused = match self.run_all(&statements).await {
+                Ok(Some(answers)) => {
+                    let answer = answers.into_iter().next_back().unwrap_or_default();
+                    return inserted(answer, queued, at_once);
+                }
+                Ok(None) => None,
+                // On PostgreSQL another with the same key may have been stored at the same time, and nothing of this.
+                Err(StoreError::Sql(error @ SqlError::Constraint(_))) => Some(error),
+                Err(error) => return Err(error),
+            };
+            if let Some(existing) = self.with_key(stored_key, &submission.digest).await? {
                 return Ok(existing);
+            }
+            if let Some(error) = refused {
+                return Err(error.into());
+            }
+            if let Some(limited) = self.limited(&queued.tenant, queued.created_at, 1).await? {
+                return Ok(Inserted::Limited(limited));
             }
             if self.is_queue_full(1).await? {
                 return Ok(Inserted::QueueFull);
@@ -110,6 +124,34 @@ impl<S: Sql> ExecutionStore<S> {
             self.migrate().await?;
         }
         Err(SqlError::Busy("the execution with the idempotency key comes and goes".into()).into())
+    }
+
+    /// SQLite's statements of an insert that `first` begins: one, where nothing is taken from a rate before.
+    fn insert_alone(
+        &self,
+        first: Builder,
+        queued: &Execution,
+        key: Option<&str>,
+    ) -> Vec<Statement> {
+        let (tenant, now) = (&queued.tenant, queued.created_at);
+        let first = match key {
+            Some(key) => first
+                .text("NOT EXISTS (SELECT 1 FROM executions WHERE idempotency_key = ")
+                .bind(key)
+                .text(") AND "),
+            None => first,
+        };
+        let first = first
+            .queue_takes(1, self.max_queued)
+            .tenants_queue_takes(tenant, 1, self.limits(tenant).queued)
+            .text(" AND ")
+            .up_to_date()
+            .text(" RETURNING generation, CASE WHEN dispatched_at IS NULL THEN ")
+            .earlier(queued, MAX_ACCEPTED_POSITION)
+            .text(" END");
+        let rate = self.take_from_rate(tenant, now, 1);
+        let statements = rate.into_iter().chain([first]);
+        statements.map(Builder::must_change).collect()
     }
 
     /// Writes each column as the one or the other, as there is room or not, up to the condition on which it is done. The room is found by the
@@ -130,13 +172,18 @@ impl<S: Sql> ExecutionStore<S> {
                 .map(|((name, with_room), (_, without))| (name, with_room, without)),
         );
         pairs.push(("claim_until", micros(claim_until).into(), 0_i64.into()));
+        let told = told_of_dispatch(queued, dispatched);
+        pairs.push(("events", told.into(), Value::Null));
+        pairs
+            .retain(|(_, with_room, without)| *with_room != Value::Null || *without != Value::Null);
         self.build("WITH room (free) AS (SELECT ")
             .running()
             .text(" < ")
             .bind(max_running)
+            .tenant_has_room(&queued.tenant, &self.limits(&queued.tenant))
             .text(" AND ")
             .in_front(queued, 0, queued.created_at)
-            .text(") INSERT INTO executions (")
+            .text(") INSERT INTO new_executions (")
             .commas(&pairs, |b, (name, ..)| b.text(name))
             .text(") SELECT ")
             .commas(&pairs, |b, (_, with_room, without)| {
@@ -151,63 +198,6 @@ impl<S: Sql> ExecutionStore<S> {
                 }
             })
             .text(" FROM room WHERE ")
-    }
-
-    /// What belongs to new executions, apart from their rows: scripts, labels, webhooks, and that they are accepted.
-    pub(crate) fn belongings(&self, new: &[(&Execution, &Submission)]) -> Vec<Builder> {
-        let (mut payloads, mut labels) = (Vec::with_capacity(new.len()), Vec::new());
-        let (mut webhooks, mut events) = (Vec::new(), Vec::with_capacity(new.len()));
-        for (execution, submission) in new {
-            let id = ("execution_id", execution.id.to_string().into());
-            payloads.push(vec![
-                id.clone(),
-                ("body", payload::encode(submission).into()),
-            ]);
-            labels.extend(execution.labels.iter().map(|(name, value)| {
-                vec![
-                    id.clone(),
-                    ("name", name.as_str().into()),
-                    ("value", value.as_str().into()),
-                    ("execution_created_at", micros(execution.created_at).into()),
-                ]
-            }));
-            webhooks.extend(submission.webhook.as_ref().map(|webhook| {
-                vec![
-                    id.clone(),
-                    ("url", webhook.url.as_str().into()),
-                    ("secret_ref", webhook.secret_ref.as_str().into()),
-                ]
-            }));
-            events.push(first_event(id, &Entry::accepted(execution)));
-        }
-        let tables = [
-            ("payloads", payloads),
-            ("labels", labels),
-            ("webhooks", webhooks),
-            ("events", events),
-        ];
-        let statements = tables.map(|(table, rows)| self.insert_all(table, rows));
-        statements.into_iter().flatten().collect()
-    }
-
-    fn dispatch_told(&self, before: &Execution, after: &Execution) -> Vec<Builder> {
-        let Some(at) = after.dispatched_at else {
-            return Vec::new();
-        };
-        let came_about = |b: Builder| {
-            b.text("EXISTS (SELECT 1 FROM executions WHERE id = ")
-                .bind(after.id.to_string())
-                .text(" AND generation = ")
-                .bind(count(after.generation))
-                .text(" AND dispatched_at = ")
-                .bind(micros(at))
-                .text(")")
-        };
-        let entries = timeline::steps(before, &Observation::Dispatched, after, at);
-        let told = entries
-            .iter()
-            .map(|entry| self.event(after.id, entry, &[], &came_about));
-        told.collect()
     }
 
     async fn with_key(
@@ -244,27 +234,49 @@ pub(crate) fn as_stored(execution: &Execution) -> Execution {
     }
 }
 
-/// The row of the first line of a timeline.
-fn first_event(id: Column, entry: &Entry) -> Vec<Column> {
-    vec![
-        id,
-        ("sequence", 1_i64.into()),
-        ("at", micros(entry.at).into()),
-        ("last_at", micros(entry.last_at).into()),
-        ("count", entry.count.into()),
-        ("kind", entry.kind.as_str().into()),
-        ("source", entry.source.as_str().into()),
-        ("message", entry.message.as_str().into()),
-    ]
+/// What became of an insert that answered so.
+fn inserted(
+    answer: Rows,
+    queued: Execution,
+    at_once: Option<Execution>,
+) -> Result<Inserted, StoreError> {
+    let row = answer.rows.into_iter().next().unwrap_or_default();
+    let mut reader = Reader::new("executions", row);
+    let generation: u64 = reader.number("generation")?;
+    let earlier: Option<u64> = reader.optional_number("count")?;
+    let dispatched = at_once.filter(|dispatched| dispatched.generation == generation);
+    Ok(Inserted::New {
+        execution: dispatched.unwrap_or(queued),
+        queue_position: earlier.and_then(|earlier| position(earlier, MAX_ACCEPTED_POSITION)),
+    })
+}
+
+/// What the timeline says of a dispatch, as the column `events` of a new execution has it.
+fn told_of_dispatch(before: &Execution, after: &Execution) -> Option<String> {
+    let at = after.dispatched_at?;
+    let entries = timeline::steps(before, &Observation::Dispatched, after, at);
+    let told: Vec<_> = entries.iter().map(told).collect();
+    serde_json::to_string(&told).ok()
+}
+
+fn told(entry: &Entry) -> serde_json::Value {
+    serde_json::json!({
+        "at": micros(entry.at),
+        "kind": entry.kind,
+        "source": entry.source,
+        "message": entry.message,
+    })
 }
 
 impl Builder {
-    /// Whether, up to the place of that one in the queue, it included, no more than that many are queued and due at that
+    /// Whether, up to the place of that one in the queue of its tenant, it included, no more than that many are queued and due at that
     /// time, and none of those that are postponed. Counts no further than it must.
     pub(crate) fn in_front(self, last: &Execution, most: usize, now: Timestamp) -> Self {
         let most = i64::try_from(most).unwrap_or(i64::MAX - 1);
         self.text("(SELECT count(*) FROM (SELECT 1 FROM executions WHERE ")
             .text(READY)
+            .text(" AND tenant = ")
+            .bind(last.tenant.as_str())
             .up_to(last)
             .text(" LIMIT ")
             .bind(most + 1)
@@ -272,6 +284,8 @@ impl Builder {
             .bind(most)
             .text(" AND (SELECT 1 FROM executions WHERE ")
             .text(POSTPONED)
+            .text(" AND tenant = ")
+            .bind(last.tenant.as_str())
             // What waits for a later attempt lets others go first until that is due; what the API server could not take does not.
             .text(" AND due_at <= ")
             .bind(micros(now))

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use jiff::Timestamp;
 
-use crate::rows::{Reader, micros};
+use crate::rows::{Reader, count, micros};
 use crate::sql::Sql;
 use crate::{ExecutionStore, StoreError};
 
@@ -28,6 +28,39 @@ pub struct LeaseRow {
     pub renewed_at: Timestamp,
     /// When others may take it; 1970 once it was given back.
     pub expires_at: Timestamp,
+    /// What all who have given it back have spent.
+    pub spent: Spent,
+}
+
+/// What the holders of a lease have spent while they had it. Those that never gave it back have noted nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Spent {
+    /// How many of them there were.
+    pub terms: u64,
+    /// How long they had it, in microseconds.
+    pub micros: u64,
+    /// Statements to the database.
+    pub statements: u64,
+    /// Requests to the API server.
+    pub requests: u64,
+    /// Watches among those that the API server has granted.
+    pub watches: u64,
+    /// What went wrong and was left to the next.
+    pub failures: u64,
+}
+
+impl Spent {
+    /// Each with its column.
+    fn columns(&self) -> [(&'static str, u64); 6] {
+        [
+            ("terms", self.terms),
+            ("micros", self.micros),
+            ("statements", self.statements),
+            ("requests", self.requests),
+            ("watches", self.watches),
+            ("failures", self.failures),
+        ]
+    }
 }
 
 impl<S: Sql> ExecutionStore<S> {
@@ -75,10 +108,23 @@ impl<S: Sql> ExecutionStore<S> {
         Ok(Some(Lease { fence }))
     }
 
-    /// Gives the lease back, if that holder has it.
-    pub async fn release_lease(&self, name: &str, holder: &str) -> Result<(), StoreError> {
+    /// Gives the lease back, if that holder has it, and notes what was spent in that time.
+    pub async fn release_lease(
+        &self,
+        name: &str,
+        holder: &str,
+        now: Timestamp,
+        spent: &Spent,
+    ) -> Result<(), StoreError> {
         let statement = self
-            .build("UPDATE leases SET expires_at = 0 WHERE name = ")
+            .build("UPDATE leases SET expires_at = 0, renewed_at = ")
+            .bind(micros(now))
+            .text(", ")
+            .commas(spent.columns(), |b, (column, value)| {
+                b.text(&format!("{column} = {column} + "))
+                    .bind(count(value))
+            })
+            .text(" WHERE name = ")
             .bind(name)
             .text(" AND holder = ")
             .bind(holder)
@@ -90,7 +136,10 @@ impl<S: Sql> ExecutionStore<S> {
     /// The lease as it is stored; none when nobody ever had it.
     pub async fn lease(&self, name: &str) -> Result<Option<LeaseRow>, StoreError> {
         let statement = self
-            .build("SELECT holder, fence, acquired_at, renewed_at, expires_at FROM leases WHERE name = ")
+            .build(
+                "SELECT holder, fence, acquired_at, renewed_at, expires_at, \
+                 terms, micros, statements, requests, watches, failures FROM leases WHERE name = ",
+            )
             .bind(name)
             .statement();
         let Some(row) = self.query_row(statement).await? else {
@@ -103,6 +152,14 @@ impl<S: Sql> ExecutionStore<S> {
             acquired_at: reader.time("acquired_at")?,
             renewed_at: reader.time("renewed_at")?,
             expires_at: reader.time("expires_at")?,
+            spent: Spent {
+                terms: reader.number("terms")?,
+                micros: reader.number("micros")?,
+                statements: reader.number("statements")?,
+                requests: reader.number("requests")?,
+                watches: reader.number("watches")?,
+                failures: reader.number("failures")?,
+            },
         }))
     }
 

@@ -7,7 +7,9 @@
 //! [`Sql::transaction`], which awaits nothing between `BEGIN` and `COMMIT`, so no other task's
 //! statement can get into it.
 
+mod accept;
 mod attempts;
+mod audit;
 mod batch;
 mod cancels;
 mod claims;
@@ -16,6 +18,7 @@ mod executions;
 mod figures;
 mod followed;
 mod forget;
+mod group;
 mod insert;
 mod lease;
 mod list;
@@ -24,29 +27,42 @@ mod payload;
 mod places;
 mod rows;
 mod sent;
+mod shares;
 pub mod sql;
+mod tally;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod together;
+mod tokens;
 mod turns;
 mod webhooks;
 pub mod wire;
 
+pub use audit::{AuditFilter, AuditRecord, MAX_AUDIT_FORGOTTEN, MAX_REFUSALS_PER_MINUTE};
 pub use batch::{BatchKey, InsertedBatch};
 pub use claims::{MAX_CLAIMS, MAX_ROWS};
 pub use events::{Event, MAX_EVENT_MESSAGE_BYTES, MAX_EVENTS, Step};
-pub use executions::{MAX_QUEUE_POSITION, StoredLog, Written};
+pub use executions::{MAX_ACCEPTED_POSITION, MAX_QUEUE_POSITION, StoredLog, Written};
 pub use figures::{Figures, MAX_COUNTED};
 pub use followed::FollowedLog;
 pub use forget::MAX_FORGOTTEN;
+pub use group::{Change, Landed};
 pub use insert::Inserted;
-pub use lease::{Lease, LeaseRow};
+pub use lease::{Lease, LeaseRow, Spent};
 pub use list::{Cursor, Filter, Page};
+pub use shares::Limited;
 pub use sql::{Dialect, POSTGRES_OPTIONS, Rows, Sql, SqlError, Statement, Value, run_in_turn};
+pub use tally::{BUCKETS, Measure, Tally, Timing};
+pub use tokens::TokenRow;
 pub use webhooks::{
     Attempt, Claim, Delivery, DeliveryState, MAX_DELIVERIES, MAX_DELIVERY_CLAIMS, Redelivered,
     Settled,
 };
+
+use std::cell::Cell;
+use std::collections::BTreeMap;
+
+use domain::{Limits, Tenant};
 
 /// How often a statement is tried again at once when the database is busy. Each try has already
 /// waited for the lock as long as the host's busy timeout says (Spin: 5 s), so more would only let
@@ -54,7 +70,7 @@ pub use webhooks::{
 const BUSY_RETRIES: u32 = 2;
 
 /// Why the store could not answer.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum StoreError {
     /// The database did not do it.
     #[error("the store's database failed")]
@@ -88,14 +104,22 @@ pub struct ExecutionStore<S: Sql> {
     sql: S,
     /// The most that may wait; none refuses nobody.
     max_queued: Option<u32>,
+    /// What tenants may have, of whom that is said.
+    tenants: BTreeMap<Tenant, Limits>,
+    /// How many statements were sent.
+    statements: Cell<u64>,
 }
 
 impl<S: Sql> ExecutionStore<S> {
     /// A store over that connection. A schema that lacks what a statement needs is brought up to date, and so it is before anything new is
     /// stored; whoever changes what is there calls [`migrate`](Self::migrate) first.
     pub const fn new(sql: S) -> Self {
-        let max_queued = None;
-        Self { sql, max_queued }
+        Self {
+            sql,
+            max_queued: None,
+            tenants: BTreeMap::new(),
+            statements: Cell::new(0),
+        }
     }
 
     /// The same with a queue that takes so many and no more. On PostgreSQL those who come at once may be a few more.
@@ -104,9 +128,25 @@ impl<S: Sql> ExecutionStore<S> {
         Self { max_queued, ..self }
     }
 
+    /// The same with limits of tenants: how many run, wait and come in a minute. Tenants who are not named have none.
+    pub fn with_tenants(self, tenants: BTreeMap<Tenant, Limits>) -> Self {
+        Self { tenants, ..self }
+    }
+
     /// The connection.
     pub const fn sql(&self) -> &S {
         &self.sql
+    }
+
+    /// How many statements this instance has sent, those counted that were tried again.
+    pub fn statements(&self) -> u64 {
+        self.statements.get()
+    }
+
+    fn count_statements(&self, sent: usize) {
+        let before = self.statements.get();
+        self.statements
+            .set(before.saturating_add(u64::try_from(sent).unwrap_or(u64::MAX)));
     }
 
     fn build(&self, text: &str) -> sql::Builder {
@@ -127,11 +167,13 @@ impl<S: Sql> ExecutionStore<S> {
     /// One statement on the schema that is there; tried again when busy, since then it surely did nothing.
     async fn query_as_it_is(&self, statement: &Statement) -> Result<Rows, StoreError> {
         for _ in 0..BUSY_RETRIES {
+            self.count_statements(1);
             match self.sql.query(statement.clone()).await {
                 Err(SqlError::Busy(_)) => {}
                 other => return Ok(other?),
             }
         }
+        self.count_statements(1);
         Ok(self.sql.query(statement.clone()).await?)
     }
 
@@ -157,11 +199,13 @@ impl<S: Sql> ExecutionStore<S> {
         statements: &[Statement],
     ) -> Result<Option<Vec<Rows>>, StoreError> {
         for _ in 0..BUSY_RETRIES {
+            self.count_statements(statements.len());
             match self.sql.transaction(statements.to_vec()).await {
                 Err(SqlError::Busy(_)) => {}
                 other => return Ok(other?),
             }
         }
+        self.count_statements(statements.len());
         Ok(self.sql.transaction(statements.to_vec()).await?)
     }
 }

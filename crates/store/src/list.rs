@@ -1,6 +1,6 @@
 //! The list of executions: filters, newest first, in pages that stay stable while others insert.
 
-use domain::{Execution, ExecutionId, Outcome, Reason, Status};
+use domain::{Execution, ExecutionId, Outcome, Reason, Status, Tenant};
 use jiff::Timestamp;
 
 use crate::claims::MAX_ROWS;
@@ -44,10 +44,11 @@ pub struct Page {
 }
 
 impl<S: Sql> ExecutionStore<S> {
-    /// The executions that the filter lets through, newest first, from the one after `after` on; at
+    /// The tenant's executions that the filter lets through, newest first, from the one after `after` on; at
     /// most `limit` and [`MAX_ROWS`]. The cost does not grow with the page's depth.
     pub async fn list(
         &self,
+        tenant: &Tenant,
         filter: &Filter,
         limit: u32,
         after: Option<Cursor>,
@@ -57,7 +58,7 @@ impl<S: Sql> ExecutionStore<S> {
         let statement = self
             .build("SELECT ")
             .text(COLUMNS)
-            .listed(filter, after)
+            .listed(tenant, filter, after)
             .text(" LIMIT ")
             .bind(limit + 1)
             .statement();
@@ -77,7 +78,7 @@ impl<S: Sql> ExecutionStore<S> {
 impl Builder {
     /// From the index of the first label where there is one, else from that of the executions; both
     /// are in the order of the list. Of those in an unfinished status there are few, however many have the label.
-    fn listed(mut self, filter: &Filter, after: Option<Cursor>) -> Self {
+    fn listed(mut self, tenant: &Tenant, filter: &Filter, after: Option<Cursor>) -> Self {
         let mut labels = filter.labels.iter();
         let from_labels = matches!(filter.status, None | Some(Status::Finished));
         let first = if from_labels { labels.next() } else { None };
@@ -85,13 +86,17 @@ impl Builder {
             // SQLite takes the tables of a CROSS JOIN in the order in which they are written.
             self = self
                 .text(" FROM labels AS first CROSS JOIN executions WHERE id = first.execution_id")
+                .text(" AND first.execution_tenant = ")
+                .bind(tenant.as_str())
                 .text(" AND first.name = ")
                 .bind(name.as_str())
                 .text(" AND first.value = ")
                 .bind(value.as_str());
             ("first.execution_created_at", "first.execution_id")
         } else {
-            self = self.text(" FROM executions WHERE true");
+            self = self
+                .text(" FROM executions WHERE tenant = ")
+                .bind(tenant.as_str());
             ("created_at", "id")
         };
         for (name, value) in labels {

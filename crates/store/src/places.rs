@@ -36,14 +36,6 @@ const COUNT_QUEUED: &str =
 const ARRIVALS: &str = "(SELECT last_value FROM queue_arrivals)";
 
 impl<S: Sql> ExecutionStore<S> {
-    /// Whether so many more would be too many for the queue.
-    pub(crate) async fn is_queue_full(&self, more: u32) -> Result<bool, StoreError> {
-        let look = self
-            .build("SELECT 1 WHERE ")
-            .queue_takes(more, self.max_queued);
-        Ok(self.query_row(look.statement()).await?.is_none())
-    }
-
     /// Lets those be taken that were postponed until now. What waits longer costs nothing, however much it is.
     pub(crate) async fn wake_postponed(&self, now: Timestamp) -> Result<(), StoreError> {
         // As a rule there is none. A read sees that without waiting for the write lock.
@@ -93,6 +85,7 @@ impl<S: Sql> ExecutionStore<S> {
             .postgres(&format!(" - {ARRIVALS}"))
             .text(")");
         statements.push(self.set_places("queued", queued));
+        statements.extend(self.recount_tenants());
         self.transaction(&statements).await?;
         Ok(())
     }

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use domain::{
-    Ending, Execution, ExecutionId, LogSummary, Outcome, Quantity, Reason, Resources, Retry,
-    Status, Submission, Timeouts, Waiting, WaitingKind,
+    Ending, Execution, ExecutionId, LogSummary, Origin, Outcome, Quantity, Reason, Resources,
+    Retry, Status, Submission, Tenant, Timeouts, TraceContext, Waiting, WaitingKind,
 };
 use jiff::Timestamp;
 
@@ -16,7 +16,8 @@ pub(crate) const COLUMNS: &str = "id, generation, status, created_at, dispatched
      started_at, finished_at, outcome, reason, message, exit_code, signal, waiting_kind, \
      waiting_message, image, cpu, memory, ephemeral_storage, queue_seconds, start_seconds, \
      run_seconds, grace_seconds, rank, labels, log_bytes, log_lost_bytes, log_complete, \
-     cancel_requested_at, timed_out_at, stopping_since, ttl_seconds, attempt, due_at, retry_limit, retry_on, creation_in_doubt";
+     cancel_requested_at, timed_out_at, stopping_since, ttl_seconds, attempt, due_at, retry_limit, retry_on, creation_in_doubt, tenant, traceparent, \
+     created_by, created_by_name, created_from";
 
 /// A column's name and the value to write into it.
 pub(crate) type Column = (&'static str, Value);
@@ -81,8 +82,10 @@ pub(crate) fn fixed_columns(execution: &Execution) -> Vec<Column> {
         grace_seconds,
     } = execution.timeouts;
     let disk = ephemeral_storage.as_ref().map(Quantity::as_str);
+    let origin = execution.origin.as_deref();
     vec![
         ("id", execution.id.to_string().into()),
+        ("tenant", execution.tenant.as_str().into()),
         ("created_at", micros(execution.created_at).into()),
         ("image", execution.image.as_str().into()),
         ("cpu", cpu.as_str().into()),
@@ -97,7 +100,22 @@ pub(crate) fn fixed_columns(execution: &Execution) -> Vec<Column> {
         ("ttl_seconds", execution.ttl_seconds.into()),
         ("retry_limit", execution.retry.limit.into()),
         ("retry_on", retry_on_text(execution.retry).into()),
+        (
+            "traceparent",
+            execution.trace.map(|trace| trace.to_string()).into(),
+        ),
+        ("created_by", origin.and_then(|o| o.actor.as_deref()).into()),
+        (
+            "created_by_name",
+            origin.and_then(|o| o.name.as_deref()).into(),
+        ),
+        ("created_from", origin.and_then(address_text).into()),
     ]
+}
+
+/// The address that somebody came from, as it is stored.
+pub(crate) fn address_text(origin: &Origin) -> Option<String> {
+    origin.address.map(|address| address.to_string())
 }
 
 /// The columns that change with the generation.
@@ -301,7 +319,30 @@ impl Reader {
         }
         execution.retry = self.retry()?;
         execution.creation_in_doubt = self.number::<i64>("creation_in_doubt")? != 0;
+        execution.tenant = self.tenant()?;
+        let trace = self.optional_text("traceparent")?;
+        execution.trace = trace.as_deref().and_then(TraceContext::parse);
+        let origin = self.origin()?;
+        execution.origin = origin.actor.is_some().then(|| Box::new(origin));
         Ok(execution)
+    }
+
+    /// Who it was, by what name, and from where.
+    pub(crate) fn origin(&mut self) -> Result<Origin, StoreError> {
+        Ok(Origin {
+            actor: self.optional_text("created_by")?,
+            name: self.optional_text("created_by_name")?,
+            // An address that cannot be read tells nothing, and must not keep the execution from being worked on.
+            address: self
+                .optional_text("created_from")?
+                .and_then(|text| text.parse().ok()),
+        })
+    }
+
+    pub(crate) fn tenant(&mut self) -> Result<Tenant, StoreError> {
+        let name = self.text("tenant")?;
+        let tenant = name.parse();
+        tenant.map_err(|_| self.corrupt("tenant", format!("\"{name}\" is no name of a tenant")))
     }
 
     /// The columns of before there were retries, as of one that has none.
@@ -322,6 +363,7 @@ impl Reader {
         }
         Ok(Execution {
             id,
+            tenant: Tenant::default(),
             generation,
             status,
             created_at,
@@ -350,6 +392,8 @@ impl Reader {
             timed_out_at: self.optional_time("timed_out_at")?,
             stopping_since: self.optional_time("stopping_since")?,
             ttl_seconds: self.number("ttl_seconds")?,
+            trace: None,
+            origin: None,
         })
     }
 

@@ -8,6 +8,8 @@
 //! begins them. Hosts hand out connections with whatever transaction was left open on them, and so it shows with the first
 //! statement instead of costing one.
 
+use std::borrow::Cow;
+
 use crate::sql::{Rows, SqlError, Value};
 
 /// Whether a transaction of ours is open. All are begun as DEFERRABLE, which means nothing to those that are not also SERIALIZABLE and
@@ -18,6 +20,10 @@ const BEGUN: &str = "(current_setting('transaction_deferrable') = 'on' \
 /// So many columns come before a statement's own: `begun`, 0 or 1, and `found`, which is NULL where there is no row.
 const ADDED: usize = 2;
 
+/// What begins a statement that has these columns itself, and one row always: a call of a function of ours, whose answer is a single one by its
+/// nature. It is sent as it is, since whatever were put around it would be planned each time.
+const SAYS_IT_ITSELF: &str = "SELECT begun, written, ";
+
 /// What statements with rows begin with, and may have after a WITH.
 const VERBS: [&str; 5] = ["SELECT", "INSERT", "UPDATE", "DELETE", "VALUES"];
 
@@ -27,7 +33,7 @@ pub(crate) enum Sent<'a> {
     /// It answers nothing, and goes by the host's `execute`: what changes the schema.
     Command(&'a str),
     /// It answers with a row at least, and goes by the host's `query`.
-    Question(String),
+    Question(Cow<'a, str>),
 }
 
 /// What a statement gave back.
@@ -42,6 +48,9 @@ pub(crate) struct Answer {
 impl<'a> Sent<'a> {
     /// The form in which that statement of the store is sent. Its placeholders stay what they are.
     pub(crate) fn of(sql: &'a str) -> Self {
+        if sql.starts_with(SAYS_IT_ITSELF) {
+            return Self::Question(Cow::Borrowed(sql));
+        }
         let Some((place, verb)) = verb(sql) else {
             return Self::Command(sql);
         };
@@ -58,7 +67,7 @@ impl<'a> Sent<'a> {
             "SELECT begun_now AS begun, NULL::INT AS found"
         };
         let answer = answer.replace("begun_now", BEGUN);
-        Self::Question(format!("{before}{with} asked AS ({asked}) {answer}"))
+        Self::Question(format!("{before}{with} asked AS ({asked}) {answer}").into())
     }
 }
 
@@ -194,6 +203,22 @@ mod tests {
         ] {
             assert_eq!(asked(sql), (form.to_owned(), rows), "{sql}");
         }
+    }
+
+    #[test]
+    fn what_says_it_itself_is_sent_as_it_is_and_is_one_row() {
+        let call = "SELECT begun, written, earlier FROM accept_executions($1)";
+        assert_eq!(Sent::of(call), Sent::Question(call.into()));
+        // A function with results of its own, and not of a set of rows, answers with one row whatever it does.
+        let made = include_str!("../migrations/postgres/0015_accepting.sql");
+        let made = made.split_once("CREATE FUNCTION").expect("it is made").1;
+        let (head, body) = made.split_once("AS $$").expect("a body");
+        assert!(
+            head.contains("OUT begun INTEGER, OUT written INTEGER"),
+            "{head}"
+        );
+        assert!(!head.contains("RETURNS"), "{head}");
+        assert!(body.contains("begun := (current_setting('transaction_deferrable')"));
     }
 
     #[test]

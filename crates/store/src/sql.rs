@@ -99,7 +99,7 @@ pub enum SqlError {
     /// Not reached, or its answer was lost: what was asked for may have been done.
     #[error("the database cannot be reached: {0}")]
     Unavailable(String),
-    /// It has not the table, the column or the index that a statement names; nothing was changed. As a rule its schema is that of an
+    /// It has not the table, the column, the function or the index that a statement names; nothing was changed. As a rule its schema is that of an
     /// earlier version.
     #[error("the database's schema is another: {0}")]
     Schema(String),
@@ -142,8 +142,8 @@ impl SqlError {
                 Self::Unavailable(text)
             }
             _ if code.starts_with("23") => Self::Constraint(text),
-            // No such table, no such column, and no unique index of that kind for an ON CONFLICT.
-            "42P01" | "42703" | "42P10" => Self::Schema(text),
+            // No such table, no such column, no such function, and no unique index of that kind for an ON CONFLICT.
+            "42P01" | "42703" | "42883" | "42P10" => Self::Schema(text),
             _ => Self::Other(text),
         }
     }
@@ -176,7 +176,7 @@ pub const POSTGRES_OPTIONS: &str = "-c lock_timeout=5000 -c idle_in_transaction_
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Dialect {
-    /// SQLite from 3.37 on (STRICT tables, RETURNING, UPDATE FROM), and libSQL.
+    /// SQLite from 3.38 on (STRICT tables, RETURNING, UPDATE FROM, functions of JSON), and libSQL.
     Sqlite,
     /// PostgreSQL from 14 on. Parameters are BIGINT, DOUBLE PRECISION, TEXT and BYTEA, and NULLs of any type; answers may
     /// have INTEGERs too. Texts hold no NUL character there, so it is replaced.
@@ -213,12 +213,21 @@ impl Dialect {
     }
 
     /// The value as this database can hold it.
-    fn fitting(self, value: Value) -> Value {
-        match (self, value) {
-            (Self::Postgres, Value::Text(text)) if text.contains('\0') => {
-                Value::Text(text.replace('\0', "\u{FFFD}"))
-            }
-            (_, value) => value,
+    pub(crate) fn fitting(self, value: Value) -> Value {
+        match value {
+            Value::Text(text) => match self.held(&text) {
+                Cow::Owned(held) => Value::Text(held),
+                Cow::Borrowed(_) => Value::Text(text),
+            },
+            value => value,
+        }
+    }
+
+    /// The text as this database can hold it.
+    pub(crate) fn held(self, text: &str) -> Cow<'_, str> {
+        match self {
+            Self::Postgres if text.contains('\0') => text.replace('\0', "\u{FFFD}").into(),
+            _ => text.into(),
         }
     }
 

@@ -4,12 +4,12 @@
 //! for an outcome that was not stored. A claim is a time until which nobody else takes the delivery; who dies
 //! meanwhile leaves it to the next, so a receiver may hear of one end more than once, never of none.
 
-use domain::{Execution, ExecutionId, Webhook};
+use domain::{Execution, ExecutionId, Tenant, Webhook};
 use jiff::Timestamp;
 
 use crate::rows::{Reader, count, micros, readable};
 use crate::sql::{Builder, Sql, Statement};
-use crate::{ExecutionStore, StoreError};
+use crate::{AuditRecord, ExecutionStore, StoreError, StoredLog};
 
 /// At most this many deliveries are claimed in one call; more than one instance has in flight.
 pub const MAX_DELIVERY_CLAIMS: u32 = 64;
@@ -149,6 +149,23 @@ impl<S: Sql> ExecutionStore<S> {
         .if_changed()
     }
 
+    /// The same of several ends, of those that come about.
+    pub(crate) fn first_deliveries(&self, ends: &[(&Execution, &StoredLog)]) -> Builder {
+        self.build(
+            "INSERT INTO deliveries (execution_id, number, state, created_at, next_at) \
+             SELECT webhooks.execution_id, 1, ",
+        )
+        .bind(DeliveryState::Pending.as_str())
+        .text(", given.column3, 0 FROM ")
+        .given(ends, |(finished, _)| {
+            let at = finished.finished_at.unwrap_or(finished.created_at);
+            vec![micros(at).into()]
+        })
+        // SQLite takes the tables of a CROSS JOIN in the order in which they are written.
+        .text(" CROSS JOIN webhooks WHERE webhooks.execution_id = given.column1 AND ")
+        .if_given()
+    }
+
     /// Takes deliveries that are due at `now`, the longest due first; they are the caller's until
     /// `claim_until`. No two callers get the same one. At most `limit` and [`MAX_DELIVERY_CLAIMS`].
     pub async fn claim_deliveries(
@@ -258,19 +275,27 @@ impl<S: Sql> ExecutionStore<S> {
             decide.text(" AND tries = ").bind(claim.attempt)
         };
         let mut statements: Vec<Statement> = self.hold(claim.execution_id).into_iter().collect();
-        statements.extend([note, decide.statement()]);
+        let counted = self.count_webhook_attempt(claim, settled);
+        statements.extend([note, decide.statement(), counted]);
         self.transaction(&statements).await?;
         Ok(())
     }
 
     /// Asks for the end to be told once more, as the delivery with that number did: a new delivery that is due at
-    /// once. One that is pending is replaced by it, so at most one of an execution is pending.
+    /// once. One that is pending is replaced by it, so at most one of an execution is pending. Of another tenant's execution
+    /// nothing is found.
     pub async fn redeliver(
         &self,
+        tenant: &Tenant,
         id: ExecutionId,
         number: u32,
         now: Timestamp,
+        noted: Option<&AuditRecord>,
     ) -> Result<Redelivered, StoreError> {
+        // It never becomes another's, so what is asked first still holds then.
+        if self.get_of(tenant, id).await?.is_none() {
+            return Ok(Redelivered::Missing);
+        }
         let text = id.to_string();
         let replace = self
             .build("UPDATE deliveries SET state = ")
@@ -304,8 +329,12 @@ impl<S: Sql> ExecutionStore<S> {
             .must_change();
         let mut statements: Vec<Statement> = self.hold(id).into_iter().collect();
         statements.extend([replace, next]);
+        let next_at = statements.len() - 1;
+        // The transaction has ended where there is no next one.
+        let noted = noted.map(|record| self.note(record));
+        statements.extend(noted.map(|note| note.text("true").statement()));
         if let Some(answers) = self.transaction(&statements).await? {
-            let row = answers.into_iter().next_back();
+            let row = answers.into_iter().nth(next_at);
             let row = row.and_then(|answer| answer.rows.into_iter().next());
             let mut reader = Reader::new("deliveries", row.unwrap_or_default());
             return Ok(Redelivered::Pending(reader.number("number")?));

@@ -210,7 +210,15 @@ impl Workshop<'_> {
                 bail!("it may open the database {name:?}, which the runtime config does not have");
             }
         }
+        let folders = component.files.iter().map(|folder| {
+            let source = self.manifest.dir.join(&folder.source);
+            if !source.is_dir() {
+                bail!("files: there is no folder {}", source.display());
+            }
+            Ok((source, folder.destination.clone()))
+        });
         let settings = GuestSettings {
+            folders: folders.collect::<Result<_>>()?,
             variables: Arc::new(self.variables.of_component(&component.variables)?),
             environment: component.environment.clone(),
             outbound: Arc::new(outbound),

@@ -45,6 +45,9 @@ pub struct Up {
     /// Sets a variable: NAME=VALUE, or NAME=@FILE for the content of a file. May come many times.
     #[arg(long = "variable", value_name = "NAME=VALUE")]
     pub variables: Vec<String>,
+    /// Read the folders of `files` where they are, as devhost always does.
+    #[arg(long = "direct-mounts")]
+    pub _direct_mounts: bool,
     /// Refuse queries of PostgreSQL that answer with no rows: Spin 4.0.0 to 4.0.2 never return from them.
     #[arg(long, env = "DEVHOST_REFUSE_EMPTY_ANSWERS")]
     pub refuse_empty_answers: bool,

@@ -1,19 +1,20 @@
 //! A component that is ready to run, and the state of one running instance of it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use wasmtime::component::{Component, HasSelf, InstancePre, Linker, Resource, ResourceTable};
 use wasmtime::{Engine, Store};
-use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
+use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::p2::bindings::http::types::{ErrorCode, IoError};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use crate::bindings::Host_;
 use crate::bindings::fermyon::spin::variables;
 use crate::engine;
-use crate::log::GuestOutput;
+use crate::log::{self, GuestOutput};
 use crate::outbound::{Outbound, OutboundHooks};
 use crate::postgres::Postgres;
 use crate::sqlite::{Databases, SqliteState};
@@ -49,6 +50,8 @@ pub struct GuestSettings {
     pub variables: Arc<BTreeMap<String, String>>,
     /// Its environment variables.
     pub environment: BTreeMap<String, String>,
+    /// Folders of the host, and where it may read them.
+    pub folders: Vec<(PathBuf, String)>,
     /// Its outbound HTTP.
     pub outbound: Arc<Outbound>,
     /// Its PostgreSQL.
@@ -119,6 +122,12 @@ impl Guest {
         wasi.stdout(output).stderr(errors);
         for (name, value) in &settings.environment {
             wasi.env(name, value);
+        }
+        for (source, destination) in &settings.folders {
+            // It was there at the start. Without it the guest says what it misses.
+            if let Err(error) = wasi.preopened_dir(source, destination, FsPerms::ReadOnly) {
+                log::line(&self.id, &format!("{}: {error:#}", source.display()));
+            }
         }
         let state = InstanceState {
             table: ResourceTable::new(),

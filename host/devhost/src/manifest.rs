@@ -82,6 +82,9 @@ pub struct Component {
     /// Names of the databases that the component may open.
     #[serde(default)]
     pub sqlite_databases: Vec<String>,
+    /// Folders that the guest may read, each at a path of its own. Spin's other form, of patterns, is refused.
+    #[serde(default)]
+    pub files: Vec<Folder>,
     /// The component's own variables: templates over the application's.
     #[serde(default)]
     pub variables: BTreeMap<String, String>,
@@ -94,6 +97,16 @@ pub struct Component {
     _build: Option<toml::Table>,
     #[serde(default, rename = "tool")]
     _tool: Option<toml::Table>,
+}
+
+/// One of `files`: a folder of the host, which the guest sees as it is at any time.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Folder {
+    /// Where it is, relative to the manifest.
+    pub source: PathBuf,
+    /// Where the guest sees it: an absolute path.
+    pub destination: String,
 }
 
 #[derive(Deserialize)]
@@ -200,6 +213,16 @@ impl Manifest {
         }
         for trigger in &self.cron {
             self.check_component(&trigger.component)?;
+        }
+        let folders = self
+            .components
+            .values()
+            .flat_map(|component| &component.files);
+        for Folder { destination, .. } in folders {
+            ensure!(
+                destination.starts_with('/'),
+                "files: the destination {destination:?} does not start with '/'"
+            );
         }
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! A real cluster in the hands of its administrator, who sets it up and breaks it.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -109,6 +109,12 @@ impl Admin {
     /// Crashes (`stop`) or starts (`start`) a program of the cluster, by its name in `scripts/cluster status`.
     pub fn program(&self, name: &str, action: &str) {
         cluster_script(&["program", name, action]);
+    }
+
+    /// Gives the node an image: a tarball as `docker save` writes it.
+    pub fn import_image(&self, tar: &Path) {
+        let tar = tar.display().to_string();
+        cluster_script(&["ctr", "images", "import", &tar]);
     }
 
     /// Kills a container and takes it out of containerd, so that the kubelet, which must be stopped, finds nothing of it.

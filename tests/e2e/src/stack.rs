@@ -43,6 +43,8 @@ const PAGE_BYTES: usize = 4096;
 pub struct Options {
     /// Application variables beside those every stack sets, by name.
     pub variables: Vec<(String, String)>,
+    /// Variables of the hosts' environment, by name.
+    pub environment: Vec<(String, String)>,
     /// The namespace of the Jobs; none for the cluster's usual one.
     pub namespace: Option<String>,
     /// The state folder is a file system of its own, of so many MiB. It lasts as long as the first host.
@@ -350,6 +352,7 @@ impl Stack {
         command.env("DEVHOST_COMPILED_DIR", top.join("target/devhost-compiled"));
         // As some Spins, which would not even refuse them.
         command.env("DEVHOST_REFUSE_EMPTY_ANSWERS", "true");
+        command.envs(self.options.environment.iter().cloned());
         command.arg("up").arg("--from").arg(top.join("spin.toml"));
         command.args(["--listen", &self.listens[number]]);
         command.arg("--state-dir").arg(state);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use app::{Canceled, Submitted, SubmittedBatch};
+use app::{Caller, Canceled, Submitted, SubmittedBatch};
 use domain::Submission;
 use store::BatchKey;
 
@@ -25,7 +25,9 @@ impl Driver {
         let (world, accepted) = (self.world.clone(), self.accepted.clone());
         let name = instance.name.clone();
         self.spawn(instance, async move {
-            let answer = app.submit(&submission, key.as_deref()).await;
+            let answer = app
+                .submit(&Caller::local(), &submission, key.as_deref())
+                .await;
             let (id, new) = match &answer {
                 Ok(Submitted::New { execution, .. }) => (execution.id, Some(execution)),
                 Ok(Submitted::Replayed(execution)) => (execution.id, None),
@@ -33,7 +35,7 @@ impl Driver {
                     world.broken(format!("I6: {id} is said to be another request"));
                     return;
                 }
-                Ok(Submitted::QueueFull) => {
+                Ok(Submitted::QueueFull | Submitted::Limited(_)) => {
                     world.broken("I11: a short queue is said to be full".to_owned());
                     return;
                 }
@@ -73,7 +75,7 @@ impl Driver {
                 key,
                 digest: BATCH_DIGEST,
             });
-            let (ids, new) = match app.submit_batch(batch, key).await {
+            let (ids, new) = match app.submit_batch(&Caller::local(), batch, key).await {
                 Ok(SubmittedBatch::New(new)) => {
                     let ids = new.iter().map(|(e, _)| Some(e.id.to_string())).collect();
                     (ids, new)
@@ -87,7 +89,7 @@ impl Driver {
                     world.broken(format!("I6: {id} is said to be another request"));
                     return;
                 }
-                Ok(SubmittedBatch::QueueFull) => {
+                Ok(SubmittedBatch::QueueFull | SubmittedBatch::Limited(_)) => {
                     world.broken("I11: a short queue is said to be full".to_owned());
                     return;
                 }
@@ -129,7 +131,7 @@ impl Driver {
         let app = app(&self.world, &instance, self.plan.max_running);
         let (world, name) = (self.world.clone(), instance.name.clone());
         self.spawn(instance, async move {
-            match app.cancel(id).await {
+            match app.cancel(&Caller::local(), id).await {
                 Ok(Canceled::Accepted { to_carry_out, .. }) => {
                     world.note(&format!("{name} accepts the cancel of {id}"));
                     if to_carry_out {
@@ -152,7 +154,7 @@ impl Driver {
         let app = app(&self.world, &instance, self.plan.max_running);
         let (world, name) = (self.world.clone(), instance.name.clone());
         self.spawn(instance, async move {
-            match app.forget(id).await {
+            match app.forget(&Caller::local(), id).await {
                 Ok(answer) => world.note(&format!("{name} answers {answer:?}")),
                 Err(error) => world.note(&format!("{name} answers 503: {}", error.chain())),
             }

@@ -3,7 +3,7 @@
 //!
 //! | invariant | mistakes that it catches |
 //! |---|---|
-//! | I1: ends within its bound, and is kept until then | [`NoRecovery`](Mutant::NoRecovery), [`VersionKeptAfterFailure`](Mutant::VersionKeptAfterFailure), [`MissForgotten`](Mutant::MissForgotten), [`ForgottenEarly`](Mutant::ForgottenEarly) |
+//! | I1: ends within its bound, and is kept until then | [`NoRecovery`](Mutant::NoRecovery), [`VersionKeptAfterFailure`](Mutant::VersionKeptAfterFailure), [`MissForgotten`](Mutant::MissForgotten), [`ForgottenEarly`](Mutant::ForgottenEarly), [`LossTakenForWritten`](Mutant::LossTakenForWritten) |
 //! | I2: at most one start | [`NoDoubt`](Mutant::NoDoubt) |
 //! | I3: only forward, and what is finished stays | [`NoCompareAndSet`](Mutant::NoCompareAndSet) |
 //! | I4: the outcome is the script's own end | [`GuessedSuccess`](Mutant::GuessedSuccess) |
@@ -64,11 +64,13 @@ pub enum Mutant {
     ListForgotten,
     /// That something was missed which only another list tells is not stored.
     MissForgotten,
+    /// Of steps that are written together, those whose row was another's meanwhile are taken for written.
+    LossTakenForWritten,
 }
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::NoCompareAndSet,
         Self::NoUidPrecondition,
         Self::OrphanedPods,
@@ -88,6 +90,7 @@ impl Mutant {
         Self::ListBegunAnew,
         Self::ListForgotten,
         Self::MissForgotten,
+        Self::LossTakenForWritten,
     ];
 
     /// Makes the mistake where it is one of a statement.
@@ -98,7 +101,11 @@ impl Mutant {
                 let altered = sql
                     .replace(" AND generation = ", " AND 0 <= ")
                     .replace("executions.generation = ", "0 <= ")
-                    .replace(" AND status <> 'FINISHED' RETURNING", " RETURNING");
+                    .replace(" AND status <> 'FINISHED' RETURNING", " RETURNING")
+                    .replace(
+                        " AND executions.status <> 'FINISHED' RETURNING",
+                        " RETURNING",
+                    );
                 statement.sql = altered.into();
             }
             Self::NoRecovery => {
@@ -128,11 +135,20 @@ impl Mutant {
                 }
             }
             Self::LogCut if sql.starts_with("INSERT INTO logs") => {
-                if let Some(Value::Blob(head)) = statement.params.get_mut(1) {
+                let blobs = statement.params.iter_mut();
+                // The head comes before the tail.
+                let head = blobs.filter_map(|value| match value {
+                    Value::Blob(bytes) => Some(bytes),
+                    _ => None,
+                });
+                if let Some(head) = head.into_iter().next() {
                     head.pop();
                 }
             }
-            Self::KeyDropped if sql.starts_with("INSERT INTO executions") => {
+            Self::KeyDropped
+                if sql.contains("INSERT INTO new_executions")
+                    || sql.starts_with("INSERT INTO executions") =>
+            {
                 let keys = |value: &&mut Value| matches!(value, Value::Text(text) if text.starts_with("key-"));
                 statement
                     .params
@@ -160,6 +176,19 @@ impl Mutant {
             _ => {}
         }
     }
+}
+
+/// The ids of the steps that a statement stores together, each with the answer that it was stored; none of any other statement.
+pub fn all_stored(statement: &Statement) -> Vec<Vec<Value>> {
+    let rows = statement.sql.split_once("FROM (VALUES ");
+    let rows = rows.and_then(|(_, rest)| rest.split_once(") AS given WHERE executions.id = "));
+    let Some((rows, _)) = rows else {
+        return Vec::new();
+    };
+    let count = rows.split("), (").count();
+    let ids = statement.params.chunks(statement.params.len() / count);
+    ids.map(|row| vec![row[0].clone(), Value::Integer(0)])
+        .collect()
 }
 
 /// Whether it stores how far the full list is.

@@ -63,16 +63,26 @@ pub fn app(world: &Rc<World>, instance: &Rc<Instance>, max_running: u32) -> App<
         let text = match name {
             "kube_url" => "http://cluster:8001".to_owned(),
             "kube_namespace" => NAMESPACE.to_owned(),
-            "kube_token" | "tick_token" | "webhook_allowed_hosts" | "webhook_pauses" => {
-                String::new()
-            }
+            "kube_token"
+            | "kube_token_file"
+            | "tick_token"
+            | "tokens"
+            | "metrics_token"
+            | "webhook_allowed_hosts"
+            | "webhook_pauses" => String::new(),
             "webhook_secrets" => WEBHOOK_SECRETS.to_owned(),
             "default_image" => "alpine:3".to_owned(),
             "allowed_images" => "*".to_owned(),
             "max_cpu" => "4".to_owned(),
             "max_memory" | "max_ephemeral_storage" => "8Gi".to_owned(),
             "ttl_seconds" => "0".to_owned(),
+            "audit_retention_days" => "1".to_owned(),
+            "kubernetes_events" => "all".to_owned(),
             "max_queued" => "1000".to_owned(),
+            "pod_profile" => "restricted".to_owned(),
+            "pod_user" => "65532:65532".to_owned(),
+            "default_ephemeral_storage" => "4Gi".to_owned(),
+            "pod_runtime_class" | "pod_node_selector" | "pod_tolerations" => String::new(),
             "max_running" => max_running.to_string(),
             _ => "9.6".to_owned(),
         };

@@ -21,6 +21,10 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("localcluster", &[]),
     ("e2e", &[]),
     (
+        "fuzz",
+        &["app", "domain", "http-api", "kubernetes", "store"],
+    ),
+    (
         "sim",
         &["app", "domain", "kubernetes", "localcluster", "store"],
     ),
@@ -103,7 +107,7 @@ fn hosts_are_never_linked_into_components() {
                 next.extend(dependencies(manifest, &["dependencies"]));
             }
         }
-        for native in ["benches", "devhost", "localcluster", "e2e", "sim"] {
+        for native in ["benches", "devhost", "localcluster", "e2e", "fuzz", "sim"] {
             assert!(!reached.contains(native), "{component} reaches {native}");
         }
         assert!(

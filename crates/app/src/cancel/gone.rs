@@ -121,7 +121,8 @@ impl<P: Platform> App<P> {
         if current.creation_in_doubt {
             self.hold_name(current, current.attempt, Some(uid)).await?;
         } else {
-            self.delete_job(&name, uid, Propagation::Foreground).await?;
+            self.delete_job(Some(current), &name, uid, Propagation::Foreground)
+                .await?;
         }
         let mut ended_at = None;
         let mut interval = FIRST_LOOK_INTERVAL;
@@ -203,7 +204,10 @@ impl<P: Platform> App<P> {
         current: &Execution,
         uid: &str,
     ) -> Result<Option<PodObservation>, Error> {
-        let pods = self.kubernetes.pods_of_job(&current.job_name()).await?;
+        let pods = self
+            .kubernetes_for(current)
+            .pods_of_job(&current.job_name())
+            .await?;
         let ours = pods
             .into_iter()
             .filter(|pod| pod.job_uid.as_deref() == Some(uid));

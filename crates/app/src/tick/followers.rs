@@ -17,6 +17,9 @@ pub(super) type ToFollow = UnboundedSender<(ExecutionId, Rc<Follower>)>;
 /// Where they are taken from. No more than [`MAX_FOLLOWERS`] are noted.
 pub(super) type Wanted = UnboundedReceiver<(ExecutionId, Rc<Follower>)>;
 
+/// So many are read in one statement. Each may have 2 MiB, as an answer 32 MiB then, a quarter of what a host gives.
+const RESUMED_AT_ONCE: usize = 16;
+
 impl<P: Platform> Tick<'_, P> {
     /// Notes that the log of a pod whose script has started is to be followed, if there is room.
     pub(super) fn follow(&self, id: ExecutionId, pod: &PodObservation) {
@@ -44,11 +47,12 @@ impl<P: Platform> Tick<'_, P> {
     /// Goes on with those that the tick before has followed.
     async fn resume_followers(&self) -> Result<(), Error> {
         let limit = u32::try_from(MAX_FOLLOWERS).unwrap_or(u32::MAX);
-        for id in self.app.store.followed_ids(limit).await? {
+        let ids = self.app.store.followed_ids(limit).await?;
+        for some in ids.chunks(RESUMED_AT_ONCE) {
             if self.is_over() {
                 return Ok(());
             }
-            if let Some(follower) = self.app.resume_follower(id).await? {
+            for (id, follower) in self.app.resume_followers(some).await? {
                 self.begin(id, follower);
             }
         }

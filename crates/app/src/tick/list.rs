@@ -17,7 +17,8 @@ use serde::{Deserialize, Serialize};
 use super::{LEASE, LISTED_AT, LISTING, OBSERVATIONS_IN_FLIGHT, Tick};
 use crate::apply::{Applied, about, about_pod};
 use crate::observe::observation;
-use crate::{Error, Platform, Runtime};
+use crate::report::Level;
+use crate::{Error, Platform};
 
 /// How many objects a page of a list has: what kubectl asks for, and far under the limits of memory.
 const LIST_PAGE: u32 = 500;
@@ -378,11 +379,8 @@ impl<P: Platform> Tick<'_, P> {
         self.retire(id, job.attempt, Some(&job.uid)).await?;
         self.swept.set(self.swept.get() + 1);
         self.app.store.count_swept().await?;
-        let runtime = &self.app.runtime;
-        runtime.log(
-            "a Job that nobody remembers was deleted",
-            &[("job", &job.name)],
-        );
+        let message = "a Job that nobody remembers was deleted";
+        self.app.report(Level::Warn, message, &[("job", &job.name)]);
         Ok(())
     }
 

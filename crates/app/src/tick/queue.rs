@@ -43,6 +43,8 @@ struct Pace {
     /// How many in a row the API server did not take.
     refused: usize,
     look_at: Timestamp,
+    /// When it is asked again who has waited for a time: for a claim to run out, or a pause to be over.
+    late_at: Timestamp,
 }
 
 impl Pace {
@@ -51,7 +53,18 @@ impl Pace {
             width: FIRST_WIDTH,
             refused: 0,
             look_at: now,
+            late_at: now,
         }
+    }
+
+    /// Whether to ask for those as well who have waited for a time.
+    fn looks_for_late_ones(&mut self, now: Timestamp) -> bool {
+        // A clock that was set back is no reason not to.
+        let looks = now >= self.late_at || now + QUEUE_INTERVAL < self.late_at;
+        if looks {
+            self.late_at = now + QUEUE_INTERVAL;
+        }
+        looks
     }
 
     /// How many to claim now.
@@ -116,7 +129,7 @@ impl<P: Platform> Tick<'_, P> {
             let now = self.app.now();
             let asked = pace.claims(in_flight.len(), now);
             if asked > 0 {
-                match self.claim(asked).await {
+                match self.claim(&mut pace, asked).await {
                     Ok(claimed) => {
                         pace.claimed(claimed.len(), asked, self.app.now());
                         in_flight.extend(claimed.into_iter().map(|claim| self.create(claim)));
@@ -165,17 +178,33 @@ impl<P: Platform> Tick<'_, P> {
     }
 
     /// Up to that many: first those whose creation somebody began, then those that wait, as far as there is room.
-    async fn claim(&self, most: usize) -> Result<Vec<Claimed>, Error> {
+    ///
+    /// Whose claim has run out and whose pause is over is asked each [`QUEUE_INTERVAL`], as often as while nothing happens: a claim lasts
+    /// 15 s and a pause a second at least, and in a drain each end makes room for somebody who is ready.
+    async fn claim(&self, pace: &mut Pace, most: usize) -> Result<Vec<Claimed>, Error> {
         let app = self.app;
         let now = app.now();
         let limit = |taken: usize| u32::try_from(most.saturating_sub(taken)).unwrap_or(u32::MAX);
-        let begun = app.store.claim_unconfirmed(now, now + CLAIM, limit(0));
-        let again = |claim| (claim, Attempt::Again);
-        let mut claimed: Vec<Claimed> = begun.await?.into_iter().map(again).collect();
+        let mut claimed: Vec<Claimed> = Vec::new();
+        let looks = pace.looks_for_late_ones(now);
+        if looks {
+            let begun = app.store.claim_unconfirmed(now, now + CLAIM, limit(0));
+            let again = |claim| (claim, Attempt::Again);
+            claimed.extend(begun.await?.into_iter().map(again));
+        }
         if claimed.len() < most {
             let max_running = app.config.max_running;
             let left = limit(claimed.len());
-            let waiting = app.store.claim_queued(now, now + CLAIM, max_running, left);
+            let store = &app.store;
+            let waiting = async {
+                if looks {
+                    store
+                        .claim_queued(now, now + CLAIM, max_running, left)
+                        .await
+                } else {
+                    store.claim_ready(now, now + CLAIM, max_running, left).await
+                }
+            };
             let first = |claim: (Execution, Submission)| {
                 let attempt = Attempt::from_queue(&claim.0);
                 (claim, attempt)

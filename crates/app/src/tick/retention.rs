@@ -1,8 +1,8 @@
-//! Forgetting finished executions that have been kept for as long as they were to be.
+//! Forgetting finished executions, and records of the audit log, that have been kept for as long as they were to be.
 
 use std::time::Duration;
 
-use store::MAX_FORGOTTEN;
+use store::{MAX_AUDIT_FORGOTTEN, MAX_FORGOTTEN};
 
 use super::Tick;
 use crate::{Error, Platform};
@@ -15,7 +15,13 @@ const BATCH_PAUSE: Duration = Duration::from_millis(50);
 
 impl<P: Platform> Tick<'_, P> {
     pub(super) async fn forget_expired(&self) {
+        let mut audit_is_done = false;
         while !self.is_over() {
+            // With the full list, which is every few minutes: an idle tick need not look for what is days old.
+            if self.listed.get() && !audit_is_done {
+                audit_is_done = true;
+                self.forget_audit().await;
+            }
             let pause = match self.app.store.forget_expired(self.app.now()).await {
                 Ok(forgotten) => {
                     self.forgotten.set(self.forgotten.get() + forgotten);
@@ -34,6 +40,22 @@ impl<P: Platform> Tick<'_, P> {
                 }
             };
             self.pause(pause).await;
+        }
+    }
+
+    /// Lets go of the records of the audit log whose time is over.
+    async fn forget_audit(&self) {
+        let before = self.app.now() - self.app.config.audit_retention;
+        while !self.is_over() {
+            match self.app.store.forget_audit(before).await {
+                Ok(MAX_AUDIT_FORGOTTEN) => self.pause(BATCH_PAUSE).await,
+                Ok(_) => break,
+                Err(error) => {
+                    let what = "old records of the audit log could not be let go";
+                    self.put_off(what, &Error::from(error));
+                    break;
+                }
+            }
         }
     }
 }

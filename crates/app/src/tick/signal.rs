@@ -6,7 +6,7 @@ use std::task::{Context, Poll, Waker};
 
 /// Wakes the one that waits for it. Given several times before it is taken, it is one.
 #[derive(Default)]
-pub(super) struct Signal {
+pub(crate) struct Signal {
     is_given: Cell<bool>,
     waker: RefCell<Option<Waker>>,
 }

@@ -6,7 +6,8 @@ use domain::Execution;
 use jiff::{SignedDuration, Timestamp};
 
 use super::Tick;
-use crate::{Platform, Runtime};
+use crate::Platform;
+use crate::report::Level;
 
 /// A start that takes longer than this is asked about; then again after twice as long, four times as long, and so on: what
 /// keeps it is found soon, and a thousand that wait for hours cost little.
@@ -60,10 +61,10 @@ impl<P: Platform> Tick<'_, P> {
                     .await
             }
             Err(error) => {
-                self.app.runtime.log(
-                    "why it does not start could not be found out",
-                    &[("execution", &execution.id), ("error", &error.chain())],
-                );
+                let message = "why it does not start could not be found out";
+                let why = error.chain();
+                let app = self.app;
+                app.report_of(Level::Warn, execution, message, &[("error", &why)]);
                 Ok(())
             }
         };

@@ -8,7 +8,8 @@ use std::time::Duration;
 use super::{OBSERVATIONS_IN_FLIGHT, Tick};
 use crate::apply::{Applied, about_pod};
 use crate::observe::{container_end, observation};
-use crate::{Error, Platform, Runtime};
+use crate::report::Level;
+use crate::{Error, Platform};
 
 /// How long the server may keep one watch open: a tick ends its watch itself, this is for one that was killed.
 const WATCH_TIMEOUT: Duration = Duration::from_secs(290);
@@ -31,8 +32,8 @@ impl<P: Platform> Tick<'_, P> {
                 // It may be the server that ended; all that came was carried out, and the next one goes on.
                 Some(error) if !error.is_gone() && newest != from => {
                     let chain = Error::from(error).chain();
-                    let runtime = &self.app.runtime;
-                    runtime.log("the watch of the pods broke", &[("error", &chain)]);
+                    let broke = "the watch of the pods broke";
+                    self.app.report(Level::Warn, broke, &[("error", &chain)]);
                     self.pause(WATCH_PAUSE).await;
                     Some(newest)
                 }
@@ -186,7 +187,9 @@ impl<P: Platform> Tick<'_, P> {
         } else {
             self.room.give();
         }
-        self.retire(id, attempt, job_uid).await
+        self.app.retire_job_at_the_end(id, attempt, job_uid).await?;
+        self.is_done(job_uid);
+        Ok(())
     }
 
     pub(super) async fn retire(
@@ -196,9 +199,13 @@ impl<P: Platform> Tick<'_, P> {
         job_uid: Option<&str>,
     ) -> Result<(), Error> {
         self.app.retire_job(id, attempt, job_uid).await?;
+        self.is_done(job_uid);
+        Ok(())
+    }
+
+    fn is_done(&self, job_uid: Option<&str>) {
         let deleted = job_uid.map(str::to_owned);
         self.done.borrow_mut().extend(deleted);
-        Ok(())
     }
 }
 

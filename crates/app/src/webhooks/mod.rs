@@ -10,13 +10,14 @@ pub use rules::{DEFAULT_SECRET, WebhookRules};
 
 use std::time::Duration;
 
-use domain::ExecutionId;
+use domain::{Action, ExecutionId};
 use futures::future::{self, Either};
 use jiff::SignedDuration;
 use kubernetes::{Timeouts, Transport};
 use store::{Attempt, Claim, Delivery, Redelivered, Settled};
 
-use crate::{App, Error, Platform, Runtime};
+use crate::report::{Fields, Level};
+use crate::{App, Caller, Error, Platform, Runtime};
 use schedule::Answered;
 
 /// A receiver in reach connects in milliseconds, one across the world in less than a second; five allow for lost packets.
@@ -36,12 +37,16 @@ const TIMEOUTS: Timeouts = Timeouts {
 };
 
 impl<P: Platform> App<P> {
-    /// The deliveries of that execution's end, if there is such an execution; none before its end.
+    /// The deliveries of that execution's end, if the caller's tenant has such an execution; none before its end.
     ///
     /// # Errors
     /// When the store cannot be read.
-    pub async fn deliveries(&self, id: ExecutionId) -> Result<Option<Vec<Delivery>>, Error> {
-        if self.store.get(id).await?.is_none() {
+    pub async fn deliveries(
+        &self,
+        caller: &Caller,
+        id: ExecutionId,
+    ) -> Result<Option<Vec<Delivery>>, Error> {
+        if self.store.get_of(&caller.tenant, id).await?.is_none() {
             return Ok(None);
         }
         Ok(Some(self.store.deliveries(id).await?))
@@ -51,8 +56,16 @@ impl<P: Platform> App<P> {
     ///
     /// # Errors
     /// When the store cannot be written.
-    pub async fn redeliver(&self, id: ExecutionId, number: u32) -> Result<Redelivered, Error> {
-        Ok(self.store.redeliver(id, number, self.now()).await?)
+    pub async fn redeliver(
+        &self,
+        caller: &Caller,
+        id: ExecutionId,
+        number: u32,
+    ) -> Result<Redelivered, Error> {
+        let record = self.record(caller, Action::DeliveryCreate, &id.to_string());
+        let (tenant, now) = (&caller.tenant, self.now());
+        let asked = self.store.redeliver(tenant, id, number, now, Some(&record));
+        Ok(asked.await?)
     }
 
     /// Makes one attempt of that many whole seconds at most, and stores what came of it.
@@ -77,29 +90,32 @@ impl<P: Platform> App<P> {
         self.store.settle_delivery(claim, &attempt, settled).await?;
         if settled == Settled::Failed {
             let why = attempt.error.as_deref().unwrap_or_default();
-            self.runtime.log(
-                "a webhook was given up",
-                &[
-                    ("execution", &claim.execution_id),
-                    ("delivery", &claim.delivery),
-                    ("error", &why),
-                ],
-            );
+            let fields: Fields<'_> = &[("delivery", &claim.delivery), ("error", &why)];
+            let message = "a webhook was given up";
+            self.report_of_id(Level::Error, claim.execution_id, message, fields)
+                .await;
         }
         Ok(())
     }
 
     async fn send_webhook(&self, claim: &Claim, limit: Duration) -> Result<Answered, Error> {
-        let Some(view) = self.get(claim.execution_id).await? else {
+        let Some(execution) = self.store.get(claim.execution_id).await? else {
             return Ok(Answered::Withdrawn);
         };
+        let view = self.view(execution).await?;
         let now = self.now();
-        let request = match request::build(&view, &claim.webhook, &self.config.webhooks, now) {
+        let traceparent = self.traceparent(&view.execution);
+        let rules = &self.config.webhooks;
+        let request = match request::build(&view, &claim.webhook, rules, now, &traceparent) {
             Ok(request) => request,
             Err(refusal) => return Ok(Answered::Nothing(refusal)),
         };
         // The API server's token and the like are added by its client; this goes past it.
-        let answer = self.kubernetes.transport().send(request, TIMEOUTS);
+        let answer = self
+            .kubernetes
+            .transport()
+            .transport()
+            .send(request, TIMEOUTS);
         let patience = self.runtime.sleep(limit);
         Ok(
             match future::select(std::pin::pin!(answer), std::pin::pin!(patience)).await {

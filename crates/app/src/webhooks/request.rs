@@ -18,10 +18,13 @@ const WEBHOOK_TIMESTAMP: HeaderName = HeaderName::from_static("webhook-timestamp
 /// One signature for each key, separated by blanks.
 const WEBHOOK_SIGNATURE: HeaderName = HeaderName::from_static("webhook-signature");
 
+/// Which trace the message belongs to (W3C Trace Context).
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+
 const AGENT: HeaderValue =
     HeaderValue::from_static(concat!("executor/", env!("CARGO_PKG_VERSION")));
 
-/// Tells that end to that receiver. What is finished does not change, so every attempt has the same body.
+/// Tells that end to that receiver, as a part of that trace. What is finished does not change, so every attempt has the same body.
 ///
 /// # Errors
 /// The configuration does not allow it any more; the text says why, without the URL.
@@ -30,6 +33,7 @@ pub(super) fn build(
     webhook: &Webhook,
     rules: &WebhookRules,
     now: Timestamp,
+    traceparent: &str,
 ) -> Result<Request<Vec<u8>>, String> {
     let uri = rules
         .check_url(&webhook.url)
@@ -50,6 +54,7 @@ pub(super) fn build(
         .header(WEBHOOK_ID, id)
         .header(WEBHOOK_TIMESTAMP, timestamp)
         .header(WEBHOOK_SIGNATURE, signature)
+        .header(TRACEPARENT, traceparent)
         .body(body)
         .map_err(|error| format!("the request cannot be made: {error}"))
 }

@@ -1,6 +1,6 @@
 //! Batches: accepted at once, dispatched as far as there is room, each Job made once.
 
-use app::{BatchKey, SubmittedBatch};
+use app::{BatchKey, Caller, SubmittedBatch};
 use domain::{Execution, Submission};
 
 use crate::support::{Bench, Effect, submission};
@@ -8,7 +8,11 @@ use crate::support::{Bench, Effect, submission};
 /// Accepts a batch of that many; the Jobs are not created yet.
 fn submit(bench: &Bench, items: usize) -> Vec<(Execution, Submission)> {
     let submissions = vec![submission(); items];
-    match bench.world.run(bench.app().submit_batch(submissions, None)) {
+    match bench.world.run(
+        bench
+            .app()
+            .submit_batch(&Caller::local(), submissions, None),
+    ) {
         Ok(SubmittedBatch::New(accepted)) => accepted,
         other => panic!("it was not accepted: {other:?}"),
     }
@@ -93,7 +97,9 @@ fn a_key_gives_the_same_executions_again() {
     let submit = |digest| {
         let key = BatchKey { key: "k", digest };
         let batch = vec![submission(); 3];
-        bench.world.run(bench.app().submit_batch(batch, Some(key)))
+        bench
+            .world
+            .run(bench.app().submit_batch(&Caller::local(), batch, Some(key)))
     };
     let Ok(SubmittedBatch::New(first)) = submit("d") else {
         panic!("it is new");

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use app::{Canceled, Runtime};
+use app::{Caller, Canceled, Runtime};
 use domain::{ExecutionId, Outcome, Reason, Status};
 use serde_json::json;
 
@@ -53,7 +53,7 @@ fn the_instance_that_took_it_carries_it_out() {
     assert_canceled(&bench, id, "so far\n");
     let execution = bench.get(id);
     assert!(execution.finished_at >= execution.cancel_requested_at);
-    match bench.world.run(bench.app().cancel(id)) {
+    match bench.world.run(bench.app().cancel(&Caller::local(), id)) {
         Ok(Canceled::Finished(finished)) => assert_eq!(finished, execution),
         other => panic!("it is finished: {other:?}"),
     }
@@ -73,7 +73,10 @@ fn a_stubborn_script_is_canceled_only_when_its_pod_is_gone() {
             for _ in 0..8 {
                 bench.time().sleep(SECOND).await;
                 assert_eq!(bench.world.names("pods").len(), 1);
-                let view = app.get(id).await.expect("the store answers");
+                let view = app
+                    .get(&Caller::local(), id)
+                    .await
+                    .expect("the store answers");
                 let execution = view.expect("it is there").execution;
                 assert_eq!(execution.status, Status::Running);
                 assert!(execution.waiting.is_some(), "it says what it waits for");
@@ -118,7 +121,9 @@ fn a_cancel_holds_wherever_an_instance_dies() {
         bench.world.crash_after(step);
         let app = bench.app();
         let done = bench.world.run_or_crash(async {
-            app.cancel(id).await.expect("the store answers");
+            app.cancel(&Caller::local(), id)
+                .await
+                .expect("the store answers");
             app.carry_out_cancel(id).await;
         });
         bench.world.crash_after(u32::MAX);
@@ -220,7 +225,10 @@ fn a_cancel_that_races_with_the_end_is_honest() {
                     .time()
                     .sleep(Duration::from_millis(tenths * 100))
                     .await;
-                let canceled = app.cancel(id.id).await.expect("the store answers");
+                let canceled = app
+                    .cancel(&Caller::local(), id.id)
+                    .await
+                    .expect("the store answers");
                 if let Canceled::Accepted { .. } = canceled {
                     app.carry_out_cancel(id.id).await;
                 }

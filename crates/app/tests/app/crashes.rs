@@ -1,5 +1,6 @@
 //! An instance dies after each of its requests and statements in turn; whatever it left, the next ticks put right.
 
+use app::Caller;
 use std::time::Duration;
 
 use domain::{ExecutionId, Submission};
@@ -16,7 +17,7 @@ const MOST_STEPS: u32 = 400;
 async fn life(bench: &Bench, submission: &Submission) {
     let app = bench.app();
     let accepted = app
-        .submit(submission, Some("key"))
+        .submit(&Caller::local(), submission, Some("key"))
         .await
         .expect("the store answers");
     if let app::Submitted::New { execution, .. } | app::Submitted::Replayed(execution) = accepted {
@@ -26,9 +27,12 @@ async fn life(bench: &Bench, submission: &Submission) {
 }
 
 fn only_id(bench: &Bench) -> Option<ExecutionId> {
-    let page = bench
-        .world
-        .run(bench.app().list(&app::Filter::default(), 10, None));
+    let page = bench.world.run(bench.app().list(
+        &Caller::local(),
+        &app::Filter::default(),
+        10,
+        None,
+    ));
     let page = page.expect("the store answers");
     assert!(page.items.len() <= 1, "one key, one execution");
     page.items.first().map(|execution| execution.id)

@@ -1,13 +1,15 @@
 //! Trying submissions out on a cluster: it is asked, and keeps nothing.
 
-use app::Trial;
+use app::{Caller, Trial};
 use domain::{Reason, Status, Submission};
 
 use crate::support::{Bench, Effect, large_submission, refusal, submission};
 
 /// The trial in an instance of its own.
 fn try_out(bench: &Bench, submission: &Submission) -> Result<Trial, app::Error> {
-    bench.world.run(bench.app().try_out(submission))
+    bench
+        .world
+        .run(bench.app().try_out(&Caller::local(), submission))
 }
 
 #[test]

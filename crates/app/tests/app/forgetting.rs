@@ -1,6 +1,6 @@
 //! Records that go: by time, and by their caller's word.
 
-use app::Forgotten;
+use app::{AuditFilter, Caller, Forgotten};
 use domain::{ExecutionId, Submission};
 
 use crate::support::{Bench, Effect, submission};
@@ -13,7 +13,7 @@ fn kept_for(seconds: u32) -> Submission {
 }
 
 fn is_there(bench: &Bench, id: ExecutionId) -> bool {
-    let view = bench.world.run(bench.app().get(id));
+    let view = bench.world.run(bench.app().get(&Caller::local(), id));
     view.expect("the store answers").is_some()
 }
 
@@ -52,7 +52,7 @@ fn only_a_finished_one_is_forgotten_by_word() {
     bench.script(5_000, 0, "hello\n");
     let id = bench.submit_and_dispatch(&submission());
     let forget = || {
-        let answer = bench.world.run(bench.app().forget(id));
+        let answer = bench.world.run(bench.app().forget(&Caller::local(), id));
         answer.expect("the store answers")
     };
     assert_eq!(forget(), Forgotten::Unfinished);
@@ -69,7 +69,7 @@ fn a_job_that_nobody_remembers_is_swept_after_a_while() {
     let id = bench.submit_and_dispatch(&submission());
     bench.world.fault("DELETE jobs", u32::MAX, Effect::NotSent);
     bench.tick(3);
-    let forgotten = bench.world.run(bench.app().forget(id));
+    let forgotten = bench.world.run(bench.app().forget(&Caller::local(), id));
     assert_eq!(forgotten.expect("the store answers"), Forgotten::Gone);
     bench.world.heal();
     let report = bench.tick(3);
@@ -82,4 +82,28 @@ fn a_job_that_nobody_remembers_is_swept_after_a_while() {
     let figures = metrics.expect("the store answers").figures;
     assert_eq!((figures.swept, figures.deleted, figures.kept()), (1, 1, 0));
     bench.assert_nothing_left();
+}
+
+#[test]
+fn who_submitted_is_known_after_the_record_is_gone_and_until_the_audit_log_lets_it_go() {
+    let bench = Bench::new();
+    bench.script(500, 0, "hello\n");
+    let id = bench.submit_and_dispatch(&kept_for(0));
+    let noted = || {
+        let filter = AuditFilter::default();
+        let records = bench.world.run(bench.app().audit(&filter, 9, None));
+        let records = records.expect("the store answers");
+        records.iter().map(|record| record.id).collect::<Vec<_>>()
+    };
+    assert_eq!(noted(), [id]);
+    bench.tick(9);
+    assert!(!is_there(&bench, id));
+    assert_eq!(noted(), [id]);
+    // The setting says a day. It is looked after with a full list.
+    bench.world.pass(24 * 3600 - 60);
+    assert!(bench.tick(9).listed);
+    assert_eq!(noted(), [id]);
+    bench.world.pass(400);
+    assert!(bench.tick(9).listed);
+    assert_eq!(noted(), []);
 }

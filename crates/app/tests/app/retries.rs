@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use app::{Log, LogOptions, View};
+use app::{Caller, Log, LogOptions, View};
 use domain::{ExecutionId, Outcome, Reason, Retry, Status, Submission, WaitingKind};
 use serde_json::json;
 
@@ -20,7 +20,7 @@ const TICK: Duration = Duration::from_secs(5);
 const FAILS_ONCE: [(i64, i32, &str); 2] = [(600, 1, "first\n"), (600, 0, "second\n")];
 
 fn view(bench: &Bench, id: ExecutionId) -> View {
-    let view = bench.world.run(bench.app().get(id));
+    let view = bench.world.run(bench.app().get(&Caller::local(), id));
     view.expect("the store answers").expect("it is there")
 }
 
@@ -38,7 +38,9 @@ fn log(bench: &Bench, id: ExecutionId, attempt: Option<u32>) -> Log<crate::suppo
         attempt,
         ..LogOptions::default()
     };
-    let log = bench.world.run(bench.app().log(id, &options));
+    let log = bench
+        .world
+        .run(bench.app().log(&Caller::local(), id, &options));
     log.expect("it is read").expect("it is there")
 }
 
@@ -121,7 +123,7 @@ fn the_timeline_tells_of_each_attempt() {
     let id = bench.submit_and_dispatch(&retried_submission(1));
     bench.tick(5);
     assert_two_attempts(&bench, id);
-    let events = bench.world.run(bench.app().events(id));
+    let events = bench.world.run(bench.app().events(&Caller::local(), id));
     let events = events.expect("the store answers").expect("it is there");
     let told = events.iter().map(|event| {
         let later = event.entry.message.starts_with("attempt 2");
@@ -366,7 +368,7 @@ fn two_attempts_never_run_at_once() {
 /// The whole life in one future: accepted, its first Job created, watched until it is finished.
 async fn life(bench: &Bench, submission: &Submission) {
     let app = bench.app();
-    let accepted = app.submit(submission, Some("key")).await;
+    let accepted = app.submit(&Caller::local(), submission, Some("key")).await;
     let accepted = accepted.expect("the store answers");
     if let app::Submitted::New { execution, .. } | app::Submitted::Replayed(execution) = accepted {
         app.dispatch_submitted(&execution, submission).await;
@@ -376,7 +378,9 @@ async fn life(bench: &Bench, submission: &Submission) {
 
 fn only_id(bench: &Bench) -> Option<ExecutionId> {
     let (listing, all) = (bench.app(), app::Filter::default());
-    let page = bench.world.run(listing.list(&all, 10, None));
+    let page = bench
+        .world
+        .run(listing.list(&Caller::local(), &all, 10, None));
     let page = page.expect("the store answers");
     page.items.first().map(|execution| execution.id)
 }

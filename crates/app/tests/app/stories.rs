@@ -1,5 +1,6 @@
 //! Timelines: every step with its time, and what only Kubernetes events tell.
 
+use app::Caller;
 use domain::{Execution, ExecutionId, Reason, Status, WaitingKind};
 use serde_json::json;
 
@@ -12,7 +13,7 @@ const POLICY: &str = "Error creating: pods \"x-abcde\" is forbidden: violates Po
 
 /// Kind, source and count of each line.
 fn story(bench: &Bench, id: ExecutionId) -> Vec<(String, String, u32)> {
-    let events = bench.world.run(bench.app().events(id));
+    let events = bench.world.run(bench.app().events(&Caller::local(), id));
     let events = events.expect("the store answers").expect("it is there");
     let line = |e: app::Event| (e.entry.kind, e.entry.source, e.entry.count);
     events.into_iter().map(line).collect()

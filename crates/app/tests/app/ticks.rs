@@ -1,5 +1,6 @@
 //! The tick itself: its lease, its watch, what it leaves to the next one, and who looks at it.
 
+use app::Caller;
 use std::time::Duration;
 
 use domain::{Reason, Status};
@@ -276,14 +277,16 @@ fn a_wait_ends_with_the_execution_or_at_its_limit() {
     let begun = bench.world.now();
     let seen = bench
         .world
-        .run(waiter.wait_until_finished(id, SECOND))
+        .run(waiter.wait_until_finished(&Caller::local(), id, SECOND))
         .expect("answers");
     assert_eq!(bench.world.now().duration_since(begun).as_millis(), 1000);
     assert_ne!(seen.expect("there").execution.status, Status::Finished);
     let begun = bench.world.now();
     let (took, seen) = bench.world.run(async {
         let wait = async {
-            let seen = waiter.wait_until_finished(id, 60 * SECOND).await;
+            let seen = waiter
+                .wait_until_finished(&Caller::local(), id, 60 * SECOND)
+                .await;
             (bench.world.now().duration_since(begun), seen)
         };
         futures::join!(wait, ticker.tick(5 * SECOND)).0
@@ -297,7 +300,7 @@ fn a_wait_ends_with_the_execution_or_at_its_limit() {
     let begun = bench.world.now();
     bench
         .world
-        .run(waiter.wait_until_finished(id, 60 * SECOND))
+        .run(waiter.wait_until_finished(&Caller::local(), id, 60 * SECOND))
         .expect("answers");
     assert!(bench.world.now().duration_since(begun).is_zero());
 }

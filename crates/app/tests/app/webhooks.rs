@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use app::wire::ExecutionJson;
 use app::{Attempt, Delivery, DeliveryState, Redelivered, Runtime};
+use app::{Caller, wire::ExecutionJson};
 use domain::{ExecutionId, Status};
 
 use crate::support::{Bench, Receipt, hooked_submission, submission};
@@ -17,7 +17,9 @@ const LATE_MILLIS: i128 = 250;
 const MOST_STEPS: u32 = 600;
 
 fn deliveries(bench: &Bench, id: ExecutionId) -> Vec<Delivery> {
-    let deliveries = bench.world.run(bench.app().deliveries(id));
+    let deliveries = bench
+        .world
+        .run(bench.app().deliveries(&Caller::local(), id));
     deliveries.expect("the store answers").expect("it is there")
 }
 
@@ -75,7 +77,9 @@ fn the_end_is_told_within_a_fraction_of_a_second_and_signed() {
     let (ticking, waiting) = (bench.app(), bench.app());
     let seen = bench.world.run(async {
         let seen = async {
-            let view = waiting.wait_until_finished(id, 9 * SECOND).await;
+            let view = waiting
+                .wait_until_finished(&Caller::local(), id, 9 * SECOND)
+                .await;
             let view = view.expect("the store answers").expect("it is there");
             assert_eq!(view.execution.status, Status::Finished);
             bench.world.now()
@@ -99,7 +103,7 @@ fn the_end_is_told_within_a_fraction_of_a_second_and_signed() {
     );
     let view = bench
         .world
-        .run(bench.app().get(id))
+        .run(bench.app().get(&Caller::local(), id))
         .expect("the store answers");
     let shown = serde_json::to_value(ExecutionJson::of(&view.expect("it is there")));
     assert_eq!(
@@ -189,15 +193,10 @@ fn a_receiver_that_never_takes_it_is_given_up_after_a_day() {
     let (first, last) = (&delivery.attempts[0], &delivery.attempts[11]);
     let hours = last.started_at.duration_since(first.started_at).as_hours();
     assert!((24..=26).contains(&hours), "{hours} h");
-    let line = format!("a webhook was given up execution={id}");
-    assert!(
-        bench
-            .world
-            .lines
-            .borrow()
-            .iter()
-            .any(|l| l.starts_with(&line))
-    );
+    let about_it = format!("executionId={id}");
+    let lines = bench.world.lines.borrow();
+    let tells = |l: &String| l.starts_with("a webhook was given up ") && l.contains(&about_it);
+    assert!(lines.iter().any(tells), "{lines:?}");
 }
 
 #[test]
@@ -211,7 +210,10 @@ fn a_receiver_that_hangs_keeps_nobody_waiting() {
         let beside = async {
             let time = bench.time();
             time.sleep(SECOND).await;
-            let other = match first.submit(&hooked_submission(), None).await {
+            let other = match first
+                .submit(&Caller::local(), &hooked_submission(), None)
+                .await
+            {
                 Ok(app::Submitted::New { execution, .. }) => execution,
                 other => panic!("it was not accepted: {other:?}"),
             };
@@ -331,7 +333,7 @@ fn wherever_an_instance_dies_the_end_is_told() {
         let life = async {
             let app = bench.app();
             let submission = hooked_submission();
-            let accepted = app.submit(&submission, Some("key")).await;
+            let accepted = app.submit(&Caller::local(), &submission, Some("key")).await;
             if let Ok(app::Submitted::New { execution, .. }) = accepted {
                 app.dispatch_submitted(&execution, &submission).await;
             }
@@ -344,9 +346,12 @@ fn wherever_an_instance_dies_the_end_is_told() {
             bench.world.pass(31);
             bench.tick(2);
         }
-        let page = bench
-            .world
-            .run(bench.app().list(&app::Filter::default(), 10, None));
+        let page = bench.world.run(bench.app().list(
+            &Caller::local(),
+            &app::Filter::default(),
+            10,
+            None,
+        ));
         let Some(execution) = page.expect("the store answers").items.pop() else {
             continue;
         };
@@ -384,7 +389,9 @@ fn a_delivery_that_failed_can_be_asked_for_again() {
     plan(&bench, [Receipt::Status(410), Receipt::Status(500)]);
     bench.tick(1);
     let redeliver = |number| {
-        let asked = bench.world.run(bench.app().redeliver(id, number));
+        let asked = bench
+            .world
+            .run(bench.app().redeliver(&Caller::local(), id, number));
         asked.expect("the store answers")
     };
     assert_eq!(redeliver(2), Redelivered::Missing);
@@ -445,6 +452,8 @@ fn of_a_deleted_execution_nothing_is_told() {
     bench.world.pass(10);
     bench.tick(1);
     assert_eq!(bench.world.received.borrow().len(), 1);
-    let gone = bench.world.run(bench.app().deliveries(id));
+    let gone = bench
+        .world
+        .run(bench.app().deliveries(&Caller::local(), id));
     assert_eq!(gone.expect("the store answers"), None);
 }

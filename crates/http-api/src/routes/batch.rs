@@ -1,13 +1,13 @@
 //! `/executions:batch`: accepting many executions at once, all or none.
 
 use app::wire::{BatchJson, ExecutionJson};
-use app::{App, BatchKey, Platform, SubmittedBatch, View};
+use app::{App, BatchKey, Caller, Platform, SubmittedBatch, View};
 use domain::{Execution, Submission};
 use http::StatusCode;
 use http::header::HeaderValue;
 use http::request::Parts;
 
-use super::executions::{bare, key_is_taken, queue_is_full, rules};
+use super::executions::{bare, key_is_taken, queue_is_full, rules, tenant_is_limited};
 use crate::answer::{Afterwards, Answer, Reply};
 use crate::body::{self, BodyReader};
 use crate::headers::{self, IDEMPOTENT_REPLAYED};
@@ -20,6 +20,7 @@ use crate::submission::parse_batch;
 /// `POST /executions:batch`.
 pub async fn create<P: Platform>(
     app: &App<P>,
+    caller: &Caller,
     parts: &Parts,
     body: &mut impl BodyReader,
 ) -> Answer<P> {
@@ -34,13 +35,13 @@ pub async fn create<P: Platform>(
     let bytes = body::read(&parts.headers, body, MAX_BATCH_BODY_BYTES).await?;
     let value = json::parse(&bytes)?;
     drop(bytes);
-    let batch = parse_batch(value, &rules(app))
+    let batch = parse_batch(value, &rules(app, caller))
         .map_err(|errors| Problem::of_errors(Kind::Validation, errors))?;
     let key = key.as_deref().map(|key| BatchKey {
         key,
         digest: &batch.digest,
     });
-    match app.submit_batch(batch.submissions, key).await? {
+    match app.submit_batch(caller, batch.submissions, key).await? {
         SubmittedBatch::New(accepted) => Ok(new(app, accepted)),
         SubmittedBatch::Replayed(executions) => {
             let there: Vec<bool> = executions.iter().map(Option::is_some).collect();
@@ -56,6 +57,7 @@ pub async fn create<P: Platform>(
         }
         SubmittedBatch::Conflict(first) => Err(key_is_taken(first).into()),
         SubmittedBatch::QueueFull => Err(queue_is_full(app).into()),
+        SubmittedBatch::Limited(limited) => Err(tenant_is_limited(limited).into()),
     }
 }
 

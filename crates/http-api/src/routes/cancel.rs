@@ -1,6 +1,6 @@
 //! `/executions/{id}/cancel`: asking for an end.
 
-use app::{App, Canceled, Platform};
+use app::{App, Caller, Canceled, Platform};
 use http::StatusCode;
 use http::header::ETAG;
 use http::request::Parts;
@@ -12,11 +12,16 @@ use crate::query::Query;
 use crate::wire::{ExecutionJson, entity_tag};
 
 /// `POST /executions/{id}/cancel`. A body is not read: there is nothing to say in it.
-pub async fn request<P: Platform>(app: &App<P>, parts: &Parts, id: &str) -> Answer<P> {
+pub async fn request<P: Platform>(
+    app: &App<P>,
+    caller: &Caller,
+    parts: &Parts,
+    id: &str,
+) -> Answer<P> {
     let id = super::id(id)?;
     Query::parse(parts.uri.query(), &[], &[]).finish()?;
     app.migrate().await?;
-    match app.cancel(id).await? {
+    match app.cancel(caller, id).await? {
         Canceled::Unknown => Err(super::no_such(id).into()),
         Canceled::Finished(execution) => {
             let ending = execution.ending.as_ref();

@@ -1,7 +1,7 @@
 //! `/executions/{id}/deliveries`: what became of telling the webhook, and telling it once more.
 
 use app::wire::Time;
-use app::{App, Attempt, Delivery, DeliveryState, MAX_DELIVERIES, Platform, Redelivered};
+use app::{App, Attempt, Caller, Delivery, DeliveryState, MAX_DELIVERIES, Platform, Redelivered};
 use http::StatusCode;
 use http::header::LOCATION;
 use http::request::Parts;
@@ -66,11 +66,16 @@ impl<'a> From<&'a Attempt> for AttemptJson<'a> {
 }
 
 /// `GET /executions/{id}/deliveries`.
-pub async fn list<P: Platform>(app: &App<P>, parts: &Parts, id: &str) -> Answer<P> {
+pub async fn list<P: Platform>(
+    app: &App<P>,
+    caller: &Caller,
+    parts: &Parts,
+    id: &str,
+) -> Answer<P> {
     let id = super::id(id)?;
     Query::parse(parts.uri.query(), &[], &[]).finish()?;
     let deliveries = app
-        .deliveries(id)
+        .deliveries(caller, id)
         .await?
         .ok_or_else(|| super::no_such(id))?;
     let items = deliveries.iter().map(DeliveryJson::from).collect();
@@ -80,6 +85,7 @@ pub async fn list<P: Platform>(app: &App<P>, parts: &Parts, id: &str) -> Answer<
 /// `POST /executions/{id}/deliveries/{number}/redeliver`.
 pub async fn redeliver<P: Platform>(
     app: &App<P>,
+    caller: &Caller,
     parts: &Parts,
     id: &str,
     number: &str,
@@ -94,7 +100,7 @@ pub async fn redeliver<P: Platform>(
     let asked = number.parse::<u32>().ok();
     let asked = asked.filter(|n| digits && *n > 0).ok_or_else(missing)?;
     app.migrate().await?;
-    match app.redeliver(id, asked).await? {
+    match app.redeliver(caller, id, asked).await? {
         Redelivered::Pending(number) => {
             let state = DeliveryState::Pending.as_str();
             let body = json!({"number": number, "state": state});

@@ -1,6 +1,6 @@
 //! `/executions/{id}/events`: the timeline, at once or as it grows.
 
-use app::{App, Platform, TimelineFollower};
+use app::{App, Caller, Platform, TimelineFollower};
 use http::StatusCode;
 use http::request::Parts;
 
@@ -11,7 +11,7 @@ use crate::query::Query;
 use crate::sse::{self, Resume};
 
 /// `GET /executions/{id}/events`.
-pub async fn get<P: Platform>(app: &App<P>, parts: &Parts, id: &str) -> Answer<P> {
+pub async fn get<P: Platform>(app: &App<P>, caller: &Caller, parts: &Parts, id: &str) -> Answer<P> {
     let id = super::id(id)?;
     Query::parse(parts.uri.query(), &[], &[]).finish()?;
     let follows = sse::wanted(&parts.headers);
@@ -27,11 +27,16 @@ pub async fn get<P: Platform>(app: &App<P>, parts: &Parts, id: &str) -> Answer<P
         Err(problem) => return Err(problem.into()),
     };
     if follows {
-        app.get(id).await?.ok_or_else(|| super::no_such(id))?;
+        app.get(caller, id)
+            .await?
+            .ok_or_else(|| super::no_such(id))?;
         let follower = TimelineFollower::new(id, after);
         return Ok(sse::reply(Live::of_timeline(follower)));
     }
-    let events = app.events(id).await?.ok_or_else(|| super::no_such(id))?;
+    let events = app
+        .events(caller, id)
+        .await?
+        .ok_or_else(|| super::no_such(id))?;
     let items = events.iter().map(EventJson::of).collect();
     Ok(Reply::json(StatusCode::OK, &TimelineJson { items }))
 }

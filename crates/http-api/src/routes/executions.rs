@@ -2,13 +2,14 @@
 
 use std::pin::pin;
 
-use app::{App, Filter, Platform, Submitted, Trial, View};
-use domain::{Execution, ExecutionId, Fault, Outcome, Reason, Resources, Status, Submission};
+use app::{App, Caller, Filter, Limited, Platform, Submitted, Trial, View};
+use domain::{
+    Execution, ExecutionId, Fault, Outcome, Quantity, Reason, Resources, Status, Submission,
+};
 use futures::future::{self, Either};
 use http::StatusCode;
 use http::header::{HeaderValue, LINK, LOCATION, RETRY_AFTER};
 use http::request::Parts;
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::json;
 
 use super::wait::Wait;
@@ -19,7 +20,7 @@ use crate::limits::{
     DEFAULT_PAGE_ITEMS, MAX_BODY_BYTES, MAX_LABELS, MAX_PAGE_ITEMS, QUEUE_FULL_RETRY_SECONDS,
 };
 use crate::problem::{Kind, Problem, shortened};
-use crate::query::Query;
+use crate::query::{self, Query};
 use crate::submission::{Rules, parse_submission};
 use crate::wire::{ExecutionJson, PageJson, entity_tag};
 use crate::{cursor, json};
@@ -27,6 +28,7 @@ use crate::{cursor, json};
 /// `POST /executions`.
 pub async fn create<P: Platform>(
     app: &App<P>,
+    caller: &Caller,
     parts: &Parts,
     body: &mut impl BodyReader,
 ) -> Answer<P> {
@@ -39,12 +41,12 @@ pub async fn create<P: Platform>(
     let bytes = body::read(&parts.headers, body, MAX_BODY_BYTES).await?;
     let value = json::parse(&bytes)?;
     drop(bytes);
-    let submission = parse_submission(value, &rules(app))
+    let submission = parse_submission(value, &rules(app, caller))
         .map_err(|errors| Problem::of_errors(Kind::Validation, errors))?;
     if dry_run {
-        return try_out(app, &submission).await;
+        return try_out(app, caller, &submission).await;
     }
-    let reply = match app.submit(&submission, key.as_deref()).await? {
+    let reply = match app.submit(caller, &submission, key.as_deref()).await? {
         Submitted::New {
             execution,
             queue_position,
@@ -53,11 +55,14 @@ pub async fn create<P: Platform>(
                 queue_position,
                 ..bare(execution)
             };
-            accepted(app, view, submission, wait).await
+            accepted(app, caller, view, submission, wait).await
         }
         Submitted::Replayed(execution) => {
             let view = match wait {
-                Some(wait) => app.wait_until_finished(execution.id, wait.limit()).await?,
+                Some(wait) => {
+                    app.wait_until_finished(caller, execution.id, wait.limit())
+                        .await?
+                }
                 None => Some(app.view(execution.clone()).await?),
             };
             let view = view.unwrap_or_else(|| bare(execution));
@@ -66,6 +71,7 @@ pub async fn create<P: Platform>(
         }
         Submitted::Conflict(first) => return Err(key_is_taken(first).into()),
         Submitted::QueueFull => return Err(queue_is_full(app).into()),
+        Submitted::Limited(limited) => return Err(tenant_is_limited(limited).into()),
     };
     Ok(Wait::applied(wait, reply))
 }
@@ -86,9 +92,35 @@ pub(super) fn queue_is_full<P: Platform>(app: &App<P>) -> Problem {
     Problem::new(Kind::QueueFull, detail).header(RETRY_AFTER, after)
 }
 
+/// The caller's tenant has, or does, as much as it may.
+pub(super) fn tenant_is_limited(limited: Limited) -> Problem {
+    let (kind, after, what) = match limited {
+        Limited::Queue(most) => (
+            Kind::QueueFull,
+            QUEUE_FULL_RETRY_SECONDS.to_owned(),
+            format!("No more than {most} executions of this tenant may wait at once."),
+        ),
+        Limited::Rate {
+            per_minute,
+            wait_seconds,
+        } => (
+            Kind::RateLimited,
+            wait_seconds.to_string(),
+            format!("This tenant may submit {per_minute} executions a minute."),
+        ),
+    };
+    let detail = format!("{what} Nothing of this request was kept; send it again later.");
+    let problem = Problem::new(kind, detail);
+    // Digits always can be a header.
+    match HeaderValue::from_str(&after) {
+        Ok(after) => problem.header(RETRY_AFTER, after),
+        Err(_) => problem,
+    }
+}
+
 /// Shows what it would be. Nothing is kept, so there is nothing to wait for and no key to remember.
-async fn try_out<P: Platform>(app: &App<P>, submission: &Submission) -> Answer<P> {
-    match app.try_out(submission).await? {
+async fn try_out<P: Platform>(app: &App<P>, caller: &Caller, submission: &Submission) -> Answer<P> {
+    match app.try_out(caller, submission).await? {
         Trial::Fits(execution) => {
             let view = bare(*execution);
             Ok(Reply::json(StatusCode::OK, &ExecutionJson::tried(&view)))
@@ -104,16 +136,24 @@ async fn try_out<P: Platform>(app: &App<P>, submission: &Submission) -> Answer<P
     }
 }
 
-/// What the configuration says about requests.
-pub(super) fn rules<P: Platform>(app: &App<P>) -> Rules<'_> {
-    let config = app.config();
+/// What the configuration says about requests of that caller.
+pub(super) fn rules<'a, P: Platform>(app: &'a App<P>, caller: &'a Caller) -> Rules<'a> {
+    let (config, limits) = (app.config(), &caller.limits);
+    let least = |all: &Quantity, own: &Option<Quantity>| match own {
+        Some(own) if own < all => own.clone(),
+        _ => all.clone(),
+    };
     Rules {
         default_image: &config.default_image,
         allowed_images: &config.allowed_images,
+        tenant_images: limits.images.as_deref(),
         max_resources: Resources {
-            cpu: config.max_cpu.clone(),
-            memory: config.max_memory.clone(),
-            ephemeral_storage: Some(config.max_ephemeral_storage.clone()),
+            cpu: least(&config.max_cpu, &limits.cpu),
+            memory: least(&config.max_memory, &limits.memory),
+            ephemeral_storage: Some(least(
+                &config.max_ephemeral_storage,
+                &limits.ephemeral_storage,
+            )),
         },
         ttl_seconds: config.ttl_seconds,
         webhooks: &config.webhooks,
@@ -123,6 +163,7 @@ pub(super) fn rules<P: Platform>(app: &App<P>) -> Rules<'_> {
 /// It is stored, so from here on nothing makes the answer another one than 201.
 async fn accepted<P: Platform>(
     app: &App<P>,
+    caller: &Caller,
     view: View,
     submission: Submission,
     wait: Option<Wait>,
@@ -136,7 +177,7 @@ async fn accepted<P: Platform>(
     };
     let execution = app.take_submitted(view.execution).await;
     let ended = {
-        let end = pin!(app.wait_until_finished(execution.id, wait.limit()));
+        let end = pin!(app.wait_until_finished(caller, execution.id, wait.limit()));
         let dispatch = pin!(app.dispatch_submitted(&execution, &submission));
         match future::select(end, dispatch).await {
             Either::Left((view, _)) => (view, false),
@@ -189,7 +230,7 @@ const FILTERS: &[&str] = &[
 ];
 
 /// `GET /executions`.
-pub async fn list<P: Platform>(app: &App<P>, parts: &Parts) -> Answer<P> {
+pub async fn list<P: Platform>(app: &App<P>, caller: &Caller, parts: &Parts) -> Answer<P> {
     let mut query = Query::parse(parts.uri.query(), FILTERS, &["label"]);
     let filter = filter(&mut query);
     let limit = query.number("limit", 1..=MAX_PAGE_ITEMS);
@@ -202,7 +243,7 @@ pub async fn list<P: Platform>(app: &App<P>, parts: &Parts) -> Answer<P> {
     });
     query.finish()?;
     let page = app
-        .list(&filter, limit.unwrap_or(DEFAULT_PAGE_ITEMS), after)
+        .list(caller, &filter, limit.unwrap_or(DEFAULT_PAGE_ITEMS), after)
         .await?;
     let next = page.next.as_ref().map(cursor::encode);
     let views = app.views(page.items).await?;
@@ -252,13 +293,6 @@ fn labels(query: &mut Query) -> Vec<(String, String)> {
     labels
 }
 
-/// What may stand in a query as it is (RFC 3986: unreserved).
-const ENCODED: &AsciiSet = &NON_ALPHANUMERIC
-    .remove(b'-')
-    .remove(b'.')
-    .remove(b'_')
-    .remove(b'~');
-
 /// The URL of the next page, with all that this one was asked for.
 fn next_url(filter: &Filter, limit: Option<u32>, next: &str) -> String {
     let mut pairs: Vec<(&str, String)> = Vec::new();
@@ -279,9 +313,5 @@ fn next_url(filter: &Filter, limit: Option<u32>, next: &str) -> String {
     );
     pairs.extend(limit.map(|limit| ("limit", limit.to_string())));
     pairs.push(("cursor", next.to_owned()));
-    let query: Vec<String> = pairs
-        .iter()
-        .map(|(name, value)| format!("{name}={}", utf8_percent_encode(value, ENCODED)))
-        .collect();
-    format!("/executions?{}", query.join("&"))
+    query::url("/executions", &pairs)
 }

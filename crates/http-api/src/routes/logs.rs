@@ -1,6 +1,6 @@
 //! `/executions/{id}/logs`: what the script wrote, live while it runs and from the store afterwards.
 
-use app::{App, Log, LogFollower, LogOptions, Place, Platform, StoredLog};
+use app::{App, Caller, Log, LogFollower, LogOptions, Place, Platform, StoredLog};
 use bytes::Bytes;
 use domain::ExecutionId;
 use http::StatusCode;
@@ -22,10 +22,10 @@ const LOG_COMPLETE: HeaderName = HeaderName::from_static("x-log-complete");
 const LOG_LOST_BYTES: HeaderName = HeaderName::from_static("x-log-lost-bytes");
 
 /// `GET /executions/{id}/logs`.
-pub async fn get<P: Platform>(app: &App<P>, parts: &Parts, id: &str) -> Answer<P> {
+pub async fn get<P: Platform>(app: &App<P>, caller: &Caller, parts: &Parts, id: &str) -> Answer<P> {
     let id = super::id(id)?;
     if sse::wanted(&parts.headers) {
-        return lines(app, parts, id).await;
+        return lines(app, caller, parts, id).await;
     }
     let known = ["attempt", "tail", "sinceSeconds", "timestamps", "follow"];
     let mut query = Query::parse(parts.uri.query(), &known, &[]);
@@ -39,7 +39,7 @@ pub async fn get<P: Platform>(app: &App<P>, parts: &Parts, id: &str) -> Answer<P
     };
     query.finish()?;
     let log = app
-        .log(id, &options)
+        .log(caller, id, &options)
         .await?
         .ok_or_else(|| super::no_such(id))?;
     match log {
@@ -64,7 +64,12 @@ pub async fn get<P: Platform>(app: &App<P>, parts: &Parts, id: &str) -> Answer<P
 }
 
 /// The log as server-sent events, one a line.
-async fn lines<P: Platform>(app: &App<P>, parts: &Parts, id: ExecutionId) -> Answer<P> {
+async fn lines<P: Platform>(
+    app: &App<P>,
+    caller: &Caller,
+    parts: &Parts,
+    id: ExecutionId,
+) -> Answer<P> {
     // A place in a log counts from its beginning, so nothing can be left out here.
     let mut query = Query::parse(parts.uri.query(), &["attempt", "follow"], &[]);
     let asked = query.number("attempt", ATTEMPTS);
@@ -76,7 +81,10 @@ async fn lines<P: Platform>(app: &App<P>, parts: &Parts, id: ExecutionId) -> Ans
         Resume::After(LogId { attempt, place }) => (Some(asked.unwrap_or(attempt)), place),
         Resume::End => return Ok(sse::nothing_more()),
     };
-    let view = app.get(id).await?.ok_or_else(|| super::no_such(id))?;
+    let view = app
+        .get(caller, id)
+        .await?
+        .ok_or_else(|| super::no_such(id))?;
     let last = view.execution.attempt;
     if attempt.is_some_and(|attempt| attempt > last) {
         return Err(no_such_attempt(id, last).into());

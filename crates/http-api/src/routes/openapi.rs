@@ -4,7 +4,7 @@
 //! tests hold the rest to the routes, the readers of requests and the writers of answers, both ways.
 
 use app::{DEFAULT_SECRET, DeliveryState, MAX_TTL_SECONDS, Platform};
-use domain::{Fault, Outcome, Reason, Retry, Status, Timeouts};
+use domain::{Action, Fault, Outcome, Reason, Retry, Role, Status, Timeouts};
 use http::StatusCode;
 use http::header::{CONTENT_TYPE, HeaderValue};
 use serde_json::{Value, json};
@@ -51,6 +51,8 @@ fn names() -> Vec<(&'static str, Value)> {
             "retriedOutcomes",
             json!(Retry::OUTCOMES.map(Outcome::as_str)),
         ),
+        ("actions", json!(Action::ALL.map(Action::as_str))),
+        ("roles", json!(Role::ALL.map(Role::as_str))),
         ("reasons", json!(reasons)),
         ("reasonsOrNull", or_null(&reasons)),
         ("faultsOrNull", or_null(&faults)),
@@ -93,6 +95,7 @@ fn numbers() -> Vec<(&'static str, Value)> {
         ("startSeconds", json!(clocks.start_seconds)),
         ("runSeconds", json!(clocks.run_seconds)),
         ("graceSeconds", json!(clocks.grace_seconds)),
+        ("maxTokenNameChars", json!(limits::MAX_TOKEN_NAME_CHARS)),
         ("maxBatchItems", json!(limits::MAX_BATCH_ITEMS)),
         ("maxWaitSeconds", json!(limits::MAX_WAIT_SECONDS)),
         ("maxTickSeconds", json!(limits::MAX_TICK_SECONDS)),

@@ -3,16 +3,17 @@
 use std::time::Duration;
 
 use app::{App, Platform, TickReport};
+use domain::Role;
 use http::StatusCode;
 use http::header::{HeaderValue, WWW_AUTHENTICATE};
 use http::request::Parts;
 use serde::Serialize;
 
 use crate::answer::{Answer, Reply};
-use crate::headers;
 use crate::limits::MAX_TICK_SECONDS;
 use crate::problem::{Kind, Problem};
 use crate::query::Query;
+use crate::{gate, headers};
 
 #[derive(Serialize)]
 struct TickJson<'a> {
@@ -41,16 +42,22 @@ impl<'a> From<&'a TickReport> for TickJson<'a> {
     }
 }
 
-/// Ticks for the configured budget, or for `?budgetSeconds=`.
+/// For whoever has the token of ticks, or may do everything where there is none. Ticks for the configured budget, or for `?budgetSeconds=`.
 pub async fn run<P: Platform>(app: &App<P>, parts: &Parts) -> Answer<P> {
-    if let Some(token) = app.config().tick_token()
-        && !headers::bears(&parts.headers, token)
-    {
+    let Some(token) = app.config().tick_token() else {
+        gate::admit(app, parts, Role::Admin).await?;
+        return tick(app, parts).await;
+    };
+    if !headers::bears(&parts.headers, token) {
         let detail = "Send the configured tick token: Authorization: Bearer <token>.";
         let problem = Problem::new(Kind::Unauthorized, detail)
             .header(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         return Err(problem.into());
     }
+    tick(app, parts).await
+}
+
+async fn tick<P: Platform>(app: &App<P>, parts: &Parts) -> Answer<P> {
     let mut query = Query::parse(parts.uri.query(), &["budgetSeconds"], &[]);
     let asked = query.number("budgetSeconds", 0..=MAX_TICK_SECONDS);
     query.finish()?;

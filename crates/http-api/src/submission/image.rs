@@ -15,25 +15,24 @@ pub fn image(object: &mut Object, rules: &Rules<'_>, reader: &mut Reader) -> Str
         let detail = "must be an image reference such as docker.io/library/python:3.13 or \
                       ghcr.io/owner/name@sha256:…";
         reader.add(object.pointer("image"), detail);
-    } else if !is_allowed(&image, rules) {
-        let detail = format!(
-            "is not among the allowed images: {}",
-            rules.allowed_images.join(", ")
-        );
-        reader.add(object.pointer("image"), detail);
+    } else if image != rules.default_image {
+        let lists = [Some(rules.allowed_images), rules.tenant_images];
+        let mut lists = lists.into_iter().flatten();
+        if let Some(allowed) = lists.find(|globs| !is_allowed(&image, globs)) {
+            let detail = format!("is not among the allowed images: {}", allowed.join(", "));
+            reader.add(object.pointer("image"), detail);
+        }
     }
     image
 }
 
 /// Whether one of the globs fits. Both are compared in full, so that `alpine*` does not allow the registry
 /// `alpine.example.com`.
-fn is_allowed(image: &str, rules: &Rules<'_>) -> bool {
-    let image_in_full = in_full(image);
-    image == rules.default_image
-        || rules
-            .allowed_images
-            .iter()
-            .any(|glob| glob == "*" || matches(&in_full(glob), &image_in_full))
+fn is_allowed(image: &str, globs: &[String]) -> bool {
+    let image = in_full(image);
+    globs
+        .iter()
+        .any(|glob| glob == "*" || matches(&in_full(glob), &image))
 }
 
 /// The reference with the registry and the folder that Docker's short names leave out.

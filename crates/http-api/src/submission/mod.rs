@@ -3,7 +3,7 @@
 mod digest;
 mod files;
 mod image;
-mod reader;
+pub mod reader;
 mod resources;
 mod retry;
 mod text;
@@ -27,7 +27,9 @@ pub struct Rules<'a> {
     pub default_image: &'a str,
     /// Globs of the images that may be named; `*` alone allows every image.
     pub allowed_images: &'a [String],
-    /// The most that one execution may ask for.
+    /// Of these, globs of what the caller's tenant may name; none where it may name all of them.
+    pub tenant_images: Option<&'a [String]>,
+    /// The most that one execution of the caller may ask for.
     pub max_resources: Resources,
     /// How long the record is kept after the end when the request does not say.
     pub ttl_seconds: u32,

@@ -352,3 +352,27 @@ fn a_store_that_fails_is_our_fault_and_not_shown() {
             .contains("no such table")
     );
 }
+
+#[test]
+fn the_trace_of_a_request_is_kept_if_it_is_well_formed() {
+    let callers = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    let service = Service::default();
+    let accept = |headers: &[(&str, &str)]| {
+        let answer = service.send("POST", "/executions", headers, r#"{"script":"true"}"#);
+        assert_eq!(answer.status, 201, "{answer:?}");
+        let id = answer.json()["id"].as_str().expect("an id").to_owned();
+        super::service::stored(&service.sqlite, &id)
+            .trace
+            .map(|trace| trace.to_string())
+    };
+    assert_eq!(
+        accept(&[("traceparent", callers)]).as_deref(),
+        Some(callers)
+    );
+    assert_eq!(accept(&[]), None, "that was another request's");
+    assert_eq!(accept(&[("traceparent", "00-0-0-0")]), None);
+    assert_eq!(
+        accept(&[("traceparent", callers), ("traceparent", callers)]),
+        None
+    );
+}

@@ -7,13 +7,13 @@ use app::StoredLog;
 use super::service::{Answer, Service};
 
 /// A sample's name with its labels, and its value.
-type Samples = BTreeMap<(String, BTreeMap<String, String>), f64>;
+pub type Samples = BTreeMap<(String, BTreeMap<String, String>), f64>;
 
 /// What the text says, by the grammar of the text format 0.0.4: `# HELP name text`, `# TYPE name kind`, then
 /// `name{label="value",…} value` of that name only; each line ends with a line feed.
-struct Parsed {
-    kinds: BTreeMap<String, String>,
-    samples: Samples,
+pub struct Parsed {
+    pub kinds: BTreeMap<String, String>,
+    pub samples: Samples,
 }
 
 fn is_name(text: &str) -> bool {
@@ -50,7 +50,7 @@ fn parse(text: &str) -> Parsed {
         } else if let Some(rest) = line.strip_prefix("# TYPE ") {
             let (name, kind) = rest.split_once(' ').expect("a type has a kind");
             assert!(helped.contains(name), "no help before it: {line}");
-            assert!(["counter", "gauge"].contains(&kind), "{line}");
+            assert!(["counter", "gauge", "histogram"].contains(&kind), "{line}");
             let before = kinds.insert(name.to_owned(), kind.to_owned());
             assert_eq!(before, None, "typed twice: {line}");
             current = name.to_owned();
@@ -60,7 +60,13 @@ fn parse(text: &str) -> Parsed {
                 Some((name, rest)) => (name, labels(rest.strip_suffix('}').expect("closed"))),
                 None => (key, BTreeMap::new()),
             };
-            assert_eq!(name, current, "a sample stands with its metric: {line}");
+            let suffix = name.strip_prefix(&current);
+            let suffixes: &[&str] = match kinds[&current].as_str() {
+                "histogram" => &["_bucket", "_sum", "_count"],
+                _ => &[""],
+            };
+            let stands = suffix.is_some_and(|suffix| suffixes.contains(&suffix));
+            assert!(stands, "a sample stands with its metric: {line}");
             let value: f64 = value.parse().expect("a number");
             assert!(value >= 0.0 && value.is_finite(), "{line}");
             let before = samples.insert((name.to_owned(), of), value);
@@ -82,7 +88,7 @@ impl Parsed {
     }
 }
 
-fn scrape(service: &Service) -> Parsed {
+pub fn scrape(service: &Service) -> Parsed {
     let answer: Answer = service.get("/metrics");
     assert_eq!(answer.status, 200, "{answer:?}");
     assert_eq!(
@@ -101,8 +107,16 @@ fn metrics_follow_what_happens() {
         0.0
     );
     assert_eq!(empty.value("executor_dispatched_limit", &[]), 2.0);
-    let no_tick = empty.samples.keys().any(|(name, _)| name.contains("tick"));
+    let age = "executor_last_tick_age_seconds";
+    let no_tick = empty.samples.keys().any(|(name, _)| name == age);
     assert!(!no_tick, "there was no tick");
+    for name in [
+        "executor_ticks_total",
+        "executor_ticks_begun_total",
+        "executor_tick_lease_held",
+    ] {
+        assert_eq!(empty.value(name, &[]), 0.0, "{name}");
+    }
 
     // Two have room, the third waits; the fake API server creates nothing.
     let first = service.accept(r#"{"script":"true"}"#);
@@ -151,6 +165,71 @@ fn metrics_follow_what_happens() {
     assert_eq!(after.value("executor_swept_total", &[]), 0.0);
     assert_eq!(after.value("executor_webhook_deliveries_pending", &[]), 0.0);
     assert_eq!(after.value("executor_last_tick_age_seconds", &[]), 7.0);
+    assert_eq!(after.value("executor_accepted_total", &[]), 3.0);
+    assert_eq!(after.value("executor_ticks_total", &[]), 1.0);
+    assert_eq!(after.value("executor_ticks_begun_total", &[]), 1.0);
+    assert_eq!(
+        after.value("executor_tick_lease_held", &[]),
+        0.0,
+        "it is over"
+    );
+    assert!(after.value("executor_tick_statements_total", &[]) >= 1.0);
+}
+
+#[test]
+fn histograms_grow_from_bucket_to_bucket_up_to_their_count() {
+    let service = Service::default();
+    let tally = store::Tally::default();
+    for millis in [50, 700, 90_000_000] {
+        tally.observe(
+            store::Measure::Queue,
+            "",
+            std::time::Duration::from_millis(millis),
+        );
+    }
+    for label in ["create 201", "create 409", "list no_answer"] {
+        tally.observe(
+            store::Measure::Request,
+            label,
+            std::time::Duration::from_millis(30),
+        );
+    }
+    service.get("/metrics");
+    let store = store::ExecutionStore::new(service.sqlite.clone());
+    store::testing::ready(store.flush(&tally)).expect("it writes");
+    let parsed = scrape(&service);
+    let queue = |le| parsed.value("executor_queue_duration_seconds_bucket", &[("le", le)]);
+    assert_eq!(
+        [
+            queue("0.1"),
+            queue("0.5"),
+            queue("1"),
+            queue("43200"),
+            queue("+Inf")
+        ],
+        [1.0, 1.0, 2.0, 2.0, 3.0]
+    );
+    assert_eq!(
+        parsed.value("executor_queue_duration_seconds_count", &[]),
+        3.0
+    );
+    assert_eq!(
+        parsed.value("executor_queue_duration_seconds_sum", &[]),
+        90_000.75
+    );
+    assert_eq!(
+        parsed.value("executor_run_duration_seconds_count", &[]),
+        0.0
+    );
+    let requests = |verb, code| {
+        let of = [("verb", verb), ("code", code)];
+        parsed.value("executor_kubernetes_requests_total", &of)
+    };
+    assert_eq!(requests("create", "201"), 1.0);
+    assert_eq!(requests("list", "no_answer"), 1.0);
+    assert_eq!(requests("watch", "200"), 0.0);
+    let name = "executor_kubernetes_request_duration_seconds_count";
+    assert_eq!(parsed.value(name, &[("verb", "create")]), 2.0);
 }
 
 #[test]

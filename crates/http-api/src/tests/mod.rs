@@ -1,8 +1,10 @@
 //! Tests of the API; the files mirror the routes.
 
 mod anything;
+mod audit;
 mod batch;
 mod bodies;
+mod callers;
 mod cancel;
 mod chance;
 mod deliveries;
@@ -15,6 +17,7 @@ mod health;
 mod list;
 mod logs;
 mod metrics;
+mod monitoring;
 mod openapi;
 mod policies;
 mod queue_full;

@@ -75,7 +75,9 @@ impl Scene {
     }
 
     fn url(&self, path: &str) -> String {
-        path.replace("{id}", &self.id).replace("{number}", "1")
+        path.replace("{id}", &self.id)
+            .replace("{number}", "1")
+            .replace("{token}", "tok-1")
     }
 
     /// The value has the members of the schema, those that are required at least, and so on below.
@@ -191,7 +193,7 @@ fn every_route_is_in_it_with_its_methods_and_no_other() {
         assert!(!methods.is_empty(), "{path}");
         // Of an id that nothing has, so that nothing is done.
         let url = path.replace("{id}", "019c13b0-4e40-7abc-8def-0123456789ab");
-        let url = url.replace("{number}", "1");
+        let url = url.replace("{number}", "1").replace("{token}", "tok-1");
         for method in METHODS {
             let answer = scene.service.send(method, &url, &[], "");
             assert!(!answer.text().contains("There is nothing at"), "{path}");
@@ -288,6 +290,9 @@ fn answers_have_the_members_that_it_says() {
         ("GET", "/readyz", "", 503),
         ("GET", "/openapi.json", "", 200),
         ("POST", "/internal/tick", "", 200),
+        ("POST", "/admin/tokens", r#"{"name":"a","role":"run"}"#, 201),
+        ("GET", "/admin/tokens", "", 200),
+        ("GET", "/admin/audit", "", 200),
     ] {
         scene.answers(method, path, body, status);
     }

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use domain::transition::ContainerEnd;
 use domain::{Execution, ExecutionId, Observation, Status, transition};
 use futures::executor::block_on;
-use http::{HeaderMap, Request, StatusCode};
+use http::{HeaderMap, HeaderValue, Request, StatusCode};
 use jiff::Timestamp;
 use kubernetes::{Timeouts, Transport, TransportError};
 use serde_json::Value;
@@ -232,9 +232,15 @@ impl Default for Service {
 impl Service {
     /// A service with one setting changed.
     pub fn with(variable: &str, value: &str) -> Self {
+        Self::with_all(&[(variable, value)])
+    }
+
+    /// A service with those settings changed.
+    pub fn with_all(changed: &[(&str, &str)]) -> Self {
         let config = Config::read(|name| {
+            let other = changed.iter().find(|(variable, _)| *variable == name);
             let text = match name {
-                name if name == variable => value,
+                _ if other.is_some() => other.map_or("", |(_, value)| *value),
                 "kube_url" => "http://127.0.0.1:1",
                 "kube_namespace" => "runs",
                 "default_image" => "busybox:1.36",
@@ -245,7 +251,11 @@ impl Service {
                 "max_running" => "2",
                 "max_queued" => "1000",
                 "ttl_seconds" => "3600",
+                "audit_retention_days" => "90",
+                "kubernetes_events" => "none",
                 "tick_budget_seconds" => "0.2",
+                "pod_profile" => "restricted",
+                "pod_user" => "65532:65532",
                 _ => "",
             };
             Some(text.to_owned())
@@ -282,7 +292,11 @@ impl Service {
 
     /// Sends a request made by hand.
     #[track_caller]
-    pub fn send_body<B: BodyReader>(&self, request: Request<B>) -> Answer {
+    pub fn send_body<B: BodyReader>(&self, mut request: Request<B>) -> Answer {
+        // As the host says of who calls on this machine.
+        let address = HeaderValue::from_static("127.0.0.1:50000");
+        let headers = request.headers_mut();
+        headers.entry("spin-client-addr").or_insert(address);
         let reply = block_on(handle(&self.app, request));
         let (parts, body) = reply.response.into_parts();
         let mut bytes = Vec::new();

@@ -13,6 +13,7 @@ pub fn submit(body: Value) -> Result<Submission, Vec<FieldError>> {
     let rules = Rules {
         default_image: "busybox",
         allowed_images: &allowed,
+        tenant_images: None,
         max_resources: Resources {
             cpu: "4".parse().expect("a quantity"),
             memory: "8Gi".parse().expect("a quantity"),

@@ -56,7 +56,7 @@ impl Postgres {
         let (options, sql) = explained.split_at(options);
         let sql = match Sent::of(sql) {
             Sent::Command(command) => command.to_owned(),
-            Sent::Question(question) => question,
+            Sent::Question(question) => question.into_owned(),
         };
         Wire::query(self, &format!("{EXPLAIN}{options}{sql}"), params)
     }

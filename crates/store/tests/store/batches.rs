@@ -38,7 +38,7 @@ fn new(inserted: InsertedBatch) -> Vec<Execution> {
 }
 
 fn all(store: &Store) -> usize {
-    let page = ready(store.list(&Filter::default(), 100, None)).expect("it reads");
+    let page = ready(store.list(&ours(), &Filter::default(), 100, None)).expect("it reads");
     page.items.len()
 }
 
@@ -64,7 +64,7 @@ fn what_there_is_room_for_is_dispatched_in_the_queues_order() {
         labels: vec![("batch".into(), "1".into())],
         ..Filter::default()
     };
-    let page = ready(store.list(&filter, 100, None)).expect("it reads");
+    let page = ready(store.list(&ours(), &filter, 100, None)).expect("it reads");
     assert_eq!(page.items.len(), 5);
     // They are claimed as single ones are, until then and no longer.
     assert!(

@@ -210,7 +210,7 @@ fn a_creation_in_doubt_stays_so() {
 }
 
 /// Which statement of a claim dispatches, where one is woken before.
-const WRITES_AT: u32 = 4;
+const WRITES_AT: u32 = 5;
 
 /// Lets others act before the statement that dispatches.
 struct Between<F: Fn()> {

@@ -188,7 +188,7 @@ fn a_deep_page_costs_what_the_first_one_does() {
     ];
     for filter in filters {
         let page = |after: Option<Cursor>| {
-            let page = ready(store.list(&filter, LIMIT, after)).expect("it reads");
+            let page = ready(store.list(&ours(), &filter, LIMIT, after)).expect("it reads");
             assert_eq!(page.items.len(), LIMIT as usize, "{filter:?}");
         };
         page(None);

@@ -7,7 +7,10 @@ use std::thread;
 use domain::transition::Observation;
 use domain::{Execution, Status, Submission, Waiting, WaitingKind, transition};
 use store::testing::ready;
-use store::{Dialect, Inserted, MAX_QUEUE_POSITION, Sql, SqlError, StoreError, StoredLog, Written};
+use store::{
+    Dialect, Inserted, MAX_ACCEPTED_POSITION, MAX_QUEUE_POSITION, Sql, SqlError, StoreError,
+    StoredLog, Written,
+};
 
 use crate::support::*;
 
@@ -150,6 +153,18 @@ fn the_place_in_the_queue_is_counted_from_one() {
 #[test]
 fn a_place_far_back_in_the_queue_is_not_counted() {
     let store = memory();
+    let most = u64::from(MAX_ACCEPTED_POSITION);
+    for number in 1..=most + 1 {
+        let execution = queued(i64::try_from(number).expect("a small number"));
+        let inserted = ready(store.insert(&execution, &submission(&execution), None, 0, at(9)));
+        let Inserted::New { queue_position, .. } = inserted.expect("it inserts") else {
+            panic!("it is new")
+        };
+        assert_eq!(queue_position, (number <= most).then_some(number));
+        let told = ready(store.queue_position(&execution)).expect("it counts");
+        assert_eq!(told, Some(number), "it is counted for whoever asks");
+    }
+    let store = memory();
     let last = i64::from(MAX_QUEUE_POSITION);
     let batch: Vec<_> = (0..=last)
         .map(queued)
@@ -165,13 +180,6 @@ fn a_place_far_back_in_the_queue_is_not_counted() {
     let position = |execution| ready(store.queue_position(execution)).expect("it counts");
     assert_eq!(position(&one_before.0), Some(u64::from(MAX_QUEUE_POSITION)));
     assert_eq!(position(beyond), None);
-    let execution = queued(last + 1);
-    let inserted = ready(store.insert(&execution, &submission(&execution), None, 0, at(9)));
-    let expected = Inserted::New {
-        execution,
-        queue_position: None,
-    };
-    assert_eq!(inserted.expect("it inserts"), expected);
 }
 
 #[test]
@@ -510,4 +518,30 @@ fn an_unreadable_submission_is_an_error_without_its_script() {
         assert!(matches!(error, StoreError::Corrupt { .. }), "{error:?}");
         assert!(!error.to_string().contains("secret"), "{error}");
     }
+}
+
+#[test]
+fn a_trace_is_kept_with_its_execution() {
+    let store = memory();
+    let trace =
+        domain::TraceContext::parse("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01");
+    assert!(trace.is_some());
+    let traced = insert(&store, &queued(0).in_trace(trace), PLENTY);
+    assert_eq!(get(&store, &traced).trace, trace);
+    let batch: Vec<_> = [trace, None]
+        .into_iter()
+        .zip(1..)
+        .map(|(trace, n)| (queued(n).in_trace(trace), submission(&queued(n))))
+        .collect();
+    insert_batch(&store, &batch, None, (PLENTY, 9), at(99));
+    for (execution, _) in &batch {
+        assert_eq!(get(&store, execution).trace, execution.trace);
+    }
+    let changed = step(
+        &store,
+        &get(&store, &traced),
+        domain::Observation::CancelRequested,
+        7,
+    );
+    assert_eq!(get(&store, &changed).trace, trace, "a step keeps it");
 }

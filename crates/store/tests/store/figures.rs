@@ -95,7 +95,9 @@ fn what_is_forgotten_is_counted_by_its_cause_and_stays_counted() {
         finish(&store, execution, 0, 3);
     }
     let unfinished = insert(&store, &queued(3), PLENTY);
-    let forget = |execution: &Execution| ready(store.forget(execution.id)).expect("it answers");
+    let forget = |execution: &Execution| {
+        ready(store.forget(&ours(), execution.id, None)).expect("it answers")
+    };
     assert_eq!(forget(&unfinished), Written::Stale);
     assert_eq!(forget(&long), Written::Updated);
     assert_eq!(forget(&long), Written::Missing);
@@ -146,7 +148,82 @@ fn what_ended_before_there_were_counters_is_counted_by_the_migration() {
 #[test]
 fn names_of_a_newer_version_are_left_out() {
     let store = memory();
-    let newer = "INSERT INTO counters VALUES ('finished', 'Unheard', 5), ('other', '', 6)";
+    let newer = "INSERT INTO counters VALUES ('forgotten', 'Unheard', 5), ('other', '', 6)";
     store.sql().execute(newer);
     assert_eq!(figures(&store), Figures::default());
+}
+
+#[test]
+fn everything_accepted_and_every_dispatch_is_counted() {
+    let store = memory();
+    let first = insert(&store, &queued(0), 2);
+    let second = insert(&store, &queued(1), 2);
+    insert(&store, &queued(2), 2);
+    let batch: Vec<_> = (3..6)
+        .map(|n| (queued(n), submission(&queued(n))))
+        .collect();
+    insert_batch(&store, &batch, None, (3, 9), at(9));
+    finish(&store, &first, 0, 5);
+    let forgotten = ready(store.forget(&first.tenant, first.id, None)).expect("it answers");
+    assert_eq!(forgotten, Written::Updated);
+    let before = figures(&store);
+    assert_eq!(
+        (before.accepted, before.dispatches),
+        (6, 2),
+        "the third waits, and those behind it"
+    );
+
+    // Back into the queue, and out of it again.
+    let postponed = Observation::Postponed(domain::Waiting {
+        kind: domain::WaitingKind::Quota,
+        message: "none left".into(),
+    });
+    let back = domain::transition(&second, &postponed, at(6)).expect("it changes");
+    let written = ready(store.postpone(&back, at(6))).expect("it writes");
+    assert_eq!(written, Written::Updated);
+    let claimed = ready(store.claim_queued(at(7), at(99), 2, 9)).expect("it claims");
+    assert_eq!(claimed.len(), 2);
+    let after = figures(&store);
+    assert_eq!((after.accepted, after.dispatches), (6, 4));
+}
+
+#[test]
+fn who_is_refused_since_the_queue_is_full_is_counted() {
+    let store = memory().with_max_queued(2);
+    for n in 0..2 {
+        insert(&store, &queued(n), 0);
+    }
+    for n in 2..5 {
+        let execution = queued(n);
+        let asked = submission(&execution);
+        let refused = ready(store.insert(&execution, &asked, None, 0, at(9)));
+        assert_eq!(refused.expect("it answers"), store::Inserted::QueueFull);
+    }
+    let batch = [(queued(6), submission(&queued(6)))];
+    let refused = ready(store.insert_batch(&batch, None, 0, 0, at(9)));
+    assert_eq!(
+        refused.expect("it answers"),
+        store::InsertedBatch::QueueFull
+    );
+    let figures = figures(&store);
+    assert_eq!((figures.refused, figures.accepted), (4, 2));
+}
+
+#[test]
+fn attempts_at_webhooks_are_counted_by_what_became_of_the_delivery() {
+    let store = memory();
+    let execution = queued(0);
+    insert_asked(&store, &execution, &with_webhook(&execution), PLENTY, at(9));
+    finish(&store, &get(&store, &execution), 0, 2);
+    for (number, settled) in [
+        (1, Settled::Again(at(4))),
+        (2, Settled::Again(at(4))),
+        (3, Settled::Failed),
+    ] {
+        let claims = ready(store.claim_deliveries(at(5), at(9), 5)).expect("it claims");
+        let attempt = attempt(number);
+        let settled = store.settle_delivery(&claims[0], &attempt, settled);
+        ready(settled).expect("it writes");
+    }
+    assert_eq!(figures(&store).webhook_attempts, [0, 2, 1]);
 }

@@ -26,7 +26,7 @@ fn a_finished_one_goes_with_all_that_belongs_to_it() {
         panic!("it is new");
     };
     let stored = claim_accepted(&store, vec![stored], at(0), at(9), PLENTY, 1).remove(0);
-    let forget = |id: ExecutionId| ready(store.forget(id)).expect("it answers");
+    let forget = |id: ExecutionId| ready(store.forget(&ours(), id, None)).expect("it answers");
     assert_eq!(forget(stored.id), Written::Stale, "it is not finished");
     assert_eq!((rows(&store, "payloads"), rows(&store, "labels")), (1, 1));
     finish(&store, &stored, 0, 3);

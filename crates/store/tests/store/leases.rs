@@ -4,13 +4,55 @@ use std::sync::Barrier;
 use std::thread;
 
 use store::testing::ready;
-use store::{Lease, LeaseRow};
+use store::{Lease, LeaseRow, Spent};
 
 use crate::support::*;
+
+/// What one term has cost.
+const TERM: Spent = Spent {
+    terms: 1,
+    micros: 9_950_000,
+    statements: 120,
+    requests: 7,
+    watches: 1,
+    failures: 2,
+};
+
+fn release(store: &Store, holder: &str, now: i64) {
+    let released = ready(store.release_lease("tick", holder, at(now), &TERM));
+    released.expect("it answers");
+}
 
 fn acquire(store: &Store, holder: &str, now: i64, expires: i64) -> Option<i64> {
     let lease = ready(store.acquire_lease("tick", holder, at(now), at(expires)));
     lease.expect("it answers").map(|Lease { fence }| fence)
+}
+
+#[test]
+fn who_gives_it_back_notes_what_was_spent() {
+    let store = memory();
+    for now in [10, 20] {
+        assert!(acquire(&store, "a", now, now + 5).is_some());
+        release(&store, "a", now + 3);
+    }
+    acquire(&store, "b", 24, 30);
+    release(&store, "a", 25);
+    let row = ready(store.lease("tick"))
+        .expect("it reads")
+        .expect("it is there");
+    let twice = Spent {
+        terms: 2,
+        micros: 19_900_000,
+        statements: 240,
+        requests: 14,
+        watches: 2,
+        failures: 4,
+    };
+    assert_eq!(
+        row.spent, twice,
+        "a had it twice, and b has not given it back"
+    );
+    assert_eq!(row.renewed_at, at(24));
 }
 
 #[test]
@@ -27,13 +69,14 @@ fn one_has_it_until_it_expires_or_is_given_back() {
         acquired_at: at(0),
         renewed_at: at(9),
         expires_at: at(19),
+        spent: Spent::default(),
     };
     assert_eq!(ready(store.lease("tick")).expect("it reads"), Some(row));
     assert_eq!(acquire(&store, "b", 19, 29), Some(2), "it has expired");
     assert_eq!(acquire(&store, "a", 20, 30), None, "a has lost it");
-    ready(store.release_lease("tick", "a")).expect("it answers");
+    release(&store, "a", 20);
     assert_eq!(acquire(&store, "a", 20, 30), None, "it was not a's to give");
-    ready(store.release_lease("tick", "b")).expect("it answers");
+    release(&store, "b", 20);
     assert_eq!(acquire(&store, "a", 21, 31), Some(3), "b has given it back");
     assert_eq!(
         acquire(&store, "a", 40, 50),

@@ -50,6 +50,11 @@ fn what_is_written_after_a_transaction_that_was_left_open_is_kept() {
         let read = ready(store.get_state("before")).expect("it reads");
         assert_eq!(read.as_deref(), Some("kept"), "{left}");
 
+        // An accept, which says itself what it was done in.
+        leave_open(&store, left, works);
+        let accepted = insert(&store, &queued(100 + number), 0);
+        assert_eq!(get(&other, &accepted), accepted, "{left}");
+
         // A transaction.
         let execution = insert(&other, &queued(number), PLENTY);
         leave_open(&store, left, works);

@@ -10,7 +10,7 @@ use store::{Filter, Page};
 use crate::support::*;
 
 fn list(store: &Store, filter: &Filter) -> Vec<Execution> {
-    let page = ready(store.list(filter, 200, None)).expect("it reads");
+    let page = ready(store.list(&ours(), filter, 200, None)).expect("it reads");
     assert_eq!(page.next, None);
     page.items
 }
@@ -136,7 +136,8 @@ fn pages(
     let mut all = Vec::new();
     let mut after = None;
     for number in 0.. {
-        let Page { items, next } = ready(store.list(filter, limit, after)).expect("it reads");
+        let Page { items, next } =
+            ready(store.list(&ours(), filter, limit, after)).expect("it reads");
         assert!(items.len() <= usize::try_from(limit).expect("small"));
         all.extend(items);
         between(number);
@@ -197,10 +198,10 @@ fn a_last_page_that_is_full_has_no_next() {
     let store = memory();
     insert(&store, &queued(0), PLENTY);
     insert(&store, &queued(1), PLENTY);
-    let page = ready(store.list(&Filter::default(), 2, None)).expect("it reads");
+    let page = ready(store.list(&ours(), &Filter::default(), 2, None)).expect("it reads");
     assert_eq!((page.items.len(), page.next), (2, None));
-    let page = ready(store.list(&Filter::default(), 1, None)).expect("it reads");
+    let page = ready(store.list(&ours(), &Filter::default(), 1, None)).expect("it reads");
     assert_eq!(page.items.len(), 1);
-    let page = ready(store.list(&Filter::default(), 1, page.next)).expect("it reads");
+    let page = ready(store.list(&ours(), &Filter::default(), 1, page.next)).expect("it reads");
     assert_eq!((page.items.len(), page.next), (1, None));
 }

@@ -5,6 +5,7 @@
     reason = "answers are compared with arrays, some of one element"
 )]
 
+mod audit;
 mod batches;
 mod cancels;
 mod claims;
@@ -15,6 +16,7 @@ mod executions;
 mod figures;
 mod followed;
 mod forget;
+mod groups;
 mod idle;
 mod leases;
 mod left_open;
@@ -25,6 +27,9 @@ mod plans;
 mod plans_postgres;
 mod races;
 mod retries;
+mod shares;
 mod support;
+mod tallies;
+mod tenants;
 mod waits;
 mod webhooks;

@@ -67,7 +67,7 @@ fn every_step_is_counted() {
     assert_eq!(late.expect("it answers"), Written::Stale);
     check(&store, 1, 0);
     assert_eq!(
-        ready(store.forget(first.id)).expect("it answers"),
+        ready(store.forget(&ours(), first.id, None)).expect("it answers"),
         Written::Updated
     );
     check(&store, 1, 0);

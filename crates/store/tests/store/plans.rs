@@ -6,8 +6,8 @@ use domain::transition::Observation;
 use domain::{Entry, Outcome, Reason, Status, transition};
 use store::testing::ready;
 use store::{
-    BatchKey, Cursor, Dialect, ExecutionStore, Filter, FollowedLog, Rows, Settled, Sql, SqlError,
-    Statement, Step, StoredLog, Value,
+    BatchKey, Change, Cursor, Dialect, ExecutionStore, Filter, FollowedLog, Rows, Settled, Sql,
+    SqlError, Statement, Step, StoredLog, Value,
 };
 
 use crate::support::*;
@@ -52,7 +52,9 @@ impl Recorder {
     }
 }
 
-const TABLES: [&str; 15] = [
+const TABLES: [&str; 17] = [
+    "rates",
+    "tokens",
     "attempts",
     "attempt_logs",
     "followed_logs",
@@ -157,6 +159,37 @@ fn one_execution_costs_the_same_however_many_there_are() {
 }
 
 #[test]
+fn several_steps_at_once_cost_the_same_however_many_there_are() {
+    let store = recorded();
+    let ends = (0..3).map(|n| {
+        let execution = queued(n);
+        ready(store.insert(&execution, &submission(&execution), None, 5, at(9)))
+            .expect("it inserts");
+        let dispatched = ready(store.get(execution.id)).expect("it reads");
+        ended(&dispatched.expect("it is there"), 0, 2)
+    });
+    let ends: Vec<_> = ends.collect();
+    let told = [Entry::once(at(2), "Finished", "pod", "SUCCEEDED")];
+    let log = StoredLog::default();
+    let changes: Vec<_> = ends
+        .iter()
+        .map(|end| Change {
+            step: Step::new(end, &told),
+            log: Some(&log),
+        })
+        .collect();
+    store.sql().seen.take();
+    ready(store.write_all(&changes)).expect("it writes");
+    // The timelines, the logs, what was followed, the deliveries, the counters, and the records.
+    assert_eq!(store.sql().seen.borrow().len(), 6);
+    let counts = |statement: &Statement| statement.sql.starts_with("INSERT INTO counters");
+    // It sorts the few reasons that there are in the group.
+    store.sql().seen.borrow_mut().retain(|s| !counts(s));
+    assert_eq!(store.sql().seen.borrow().len(), 5);
+    check(&store, &[]);
+}
+
+#[test]
 fn a_retry_costs_the_same_however_many_there_are() {
     let store = recorded();
     let execution = domain::Execution {
@@ -232,9 +265,9 @@ fn the_number_of_statements_is_as_small_as_it_can_be() {
     let count = |expected: usize| assert_eq!(store.sql().seen.take().len(), expected);
     let execution = queued(0);
     ready(store.insert(&execution, &submission(&execution), None, 0, at(9))).expect("it inserts");
-    count(4);
+    count(1);
     ready(store.claim_queued(at(1), at(9), 5, 5)).expect("it claims");
-    count(4);
+    count(5);
     ready(store.claim_queued(at(1), at(9), 5, 5)).expect("it claims");
     count(2);
     ready(store.claim_unconfirmed(at(1), at(9), 5)).expect("it claims");
@@ -271,7 +304,7 @@ fn the_reconcilers_statements_cost_what_they_answer() {
     ready(store.queue_position(&execution)).expect("it counts");
     check(
         &store,
-        &["executions_queue (dispatched_at=? AND (rank,created_at,id)<(?,?,?))"],
+        &["executions_queue (dispatched_at=? AND tenant=? AND (rank,created_at,id)<(?,?,?))"],
     );
     ready(store.claim_queued(at(1), at(9), 5, 5)).expect("it claims");
     check(
@@ -297,7 +330,7 @@ fn the_reconcilers_statements_cost_what_they_answer() {
     ready(store.forget_expired(at(1))).expect("it answers");
     check(&store, &["executions_expiry (status=? AND <expr><?)"]);
     assert_eq!(
-        ready(store.forget(execution.id)).expect("it answers"),
+        ready(store.forget(&ours(), execution.id, None)).expect("it answers"),
         store::Written::Stale
     );
     check(&store, &[]);
@@ -317,7 +350,8 @@ fn the_reconcilers_statements_cost_what_they_answer() {
     );
     ready(store.acquire_lease("tick", "a", at(0), at(9))).expect("it answers");
     ready(store.lease("tick")).expect("it reads");
-    ready(store.release_lease("tick", "a")).expect("it writes");
+    let spent = store::Spent::default();
+    ready(store.release_lease("tick", "a", at(1), &spent)).expect("it writes");
     ready(store.set_state("k", "v")).expect("it writes");
     ready(store.get_state("k")).expect("it reads");
     check(&store, &[]);
@@ -362,7 +396,7 @@ fn webhooks_cost_what_they_answer() {
     check(&store, &["COVERING INDEX deliveries_next (next_at<?)"]);
     ready(store.settle_delivery(&claims[0], &attempt(1), Settled::Again(at(5))))
         .expect("it writes");
-    ready(store.redeliver(execution.id, 1, at(4))).expect("it writes");
+    ready(store.redeliver(&ours(), execution.id, 1, at(4), None)).expect("it writes");
     ready(store.deliveries(execution.id)).expect("it reads");
     check(&store, &[]);
 }
@@ -378,42 +412,42 @@ fn each_list_is_read_from_an_index_in_its_order() {
     let none = Filter::default;
     let label = |name: &str| (name.to_owned(), "1".to_owned());
     let cases = [
-        (none(), "executions_created"),
+        (none(), "executions_created (tenant=?"),
         (
             Filter {
                 created_after: Some(at(0)),
                 created_before: Some(at(9)),
                 ..none()
             },
-            "executions_created",
+            "executions_created (tenant=?",
         ),
         (
             Filter {
                 status: Some(Status::Running),
                 ..none()
             },
-            "executions_status (status=?",
+            "executions_status_of (tenant=? AND status=?",
         ),
         (
             Filter {
                 outcome: Some(Outcome::Failed),
                 ..none()
             },
-            "executions_outcome (outcome=?",
+            "executions_outcome (tenant=? AND outcome=?",
         ),
         (
             Filter {
                 reason: Some(Reason::Lost),
                 ..none()
             },
-            "executions_reason (reason=?",
+            "executions_reason (tenant=? AND reason=?",
         ),
         (
             Filter {
                 labels: vec![label("a")],
                 ..none()
             },
-            "labels_value (name=? AND value=?",
+            "labels_value (execution_tenant=? AND name=? AND value=?",
         ),
         (
             Filter {
@@ -421,7 +455,7 @@ fn each_list_is_read_from_an_index_in_its_order() {
                 status: Some(Status::Finished),
                 ..none()
             },
-            "labels_value (name=? AND value=?",
+            "labels_value (execution_tenant=? AND name=? AND value=?",
         ),
         // There are few of these, however many have the labels.
         (
@@ -430,7 +464,7 @@ fn each_list_is_read_from_an_index_in_its_order() {
                 status: Some(Status::Queued),
                 ..none()
             },
-            "executions_status (status=?",
+            "executions_status_of (tenant=? AND status=?",
         ),
     ];
     let cursor = Cursor {
@@ -439,7 +473,7 @@ fn each_list_is_read_from_an_index_in_its_order() {
     };
     for (filter, index) in cases {
         for after in [None, Some(cursor)] {
-            ready(store.list(&filter, 50, after)).expect("it reads");
+            ready(store.list(&ours(), &filter, 50, after)).expect("it reads");
             check(&store, &[index]);
         }
     }

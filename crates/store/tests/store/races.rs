@@ -375,7 +375,7 @@ fn of_deliveries_asked_for_at_once_one_is_pending() {
     let execution = insert_asked(&store, &execution, &asked, PLENTY, at(9));
     finish(&store, &execution, 0, 1);
     let numbers = at_once(&place, |store, _| {
-        match ready(store.redeliver(execution.id, 1, at(2))).expect("it answers") {
+        match ready(store.redeliver(&ours(), execution.id, 1, at(2), None)).expect("it answers") {
             Redelivered::Pending(number) => number,
             other => panic!("{other:?}"),
         }
@@ -399,7 +399,9 @@ fn a_record_forgotten_by_many_is_counted_once() {
         finish(&store, &execution, 0, n);
     }
     let one_by_one = |store: &Store, n: i64| {
-        u64::from(ready(store.forget(id(n, 7))).expect("it answers") == Written::Updated)
+        u64::from(
+            ready(store.forget(&ours(), id(n, 7), None)).expect("it answers") == Written::Updated,
+        )
     };
     let (expired, deleted): (Vec<u64>, Vec<u64>) = at_once(&place, |store, worker| {
         if worker % 2 == 0 {

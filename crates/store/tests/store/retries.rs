@@ -209,7 +209,7 @@ fn attempts_of_several_are_read_at_once_and_forgotten_with_theirs() {
     let third = claim(&store, 9_000).remove(0);
     finish(&store, &third, 0, 9_001);
     assert_eq!(
-        ready(store.forget(third.id)).expect("it answers"),
+        ready(store.forget(&ours(), third.id, None)).expect("it answers"),
         Written::Updated
     );
     let left: Vec<_> = read().into_iter().map(|(id, _)| id).collect();

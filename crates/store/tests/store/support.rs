@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use domain::transition::Observation;
 use domain::{
-    ContainerEnd, Execution, ExecutionId, Resources, Retry, Status, Submission, Timeouts, Webhook,
-    transition,
+    ContainerEnd, Execution, ExecutionId, Resources, Retry, Status, Submission, Tenant, Timeouts,
+    Webhook, transition,
 };
 use jiff::Timestamp;
 use store::testing::ready;
@@ -15,6 +15,16 @@ pub use crate::database::{Database, Place, Store};
 
 /// A limit that no test reaches by accident.
 pub const PLENTY: u32 = 1_000_000;
+
+/// Whose everything is, where it is not said.
+pub fn ours() -> Tenant {
+    Tenant::default()
+}
+
+/// Somebody else.
+pub fn theirs() -> Tenant {
+    "theirs".parse().expect("a name")
+}
 
 /// The time that many milliseconds after the tests' beginning.
 pub fn at(millis: i64) -> Timestamp {
@@ -64,6 +74,7 @@ pub fn resources() -> Resources {
 pub fn queued(millis: i64) -> Execution {
     Execution {
         id: id(millis, 7),
+        tenant: ours(),
         generation: 1,
         status: Status::Queued,
         created_at: at(millis),
@@ -75,6 +86,8 @@ pub fn queued(millis: i64) -> Execution {
         cancel_requested_at: None,
         creation_in_doubt: false,
         timed_out_at: None,
+        trace: None,
+        origin: None,
         stopping_since: None,
         finished_at: None,
         ending: None,

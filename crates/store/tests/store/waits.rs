@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use domain::transition::Observation;
 use domain::{Entry, Execution, transition};
 use store::testing::ready;
-use store::{Step, StoredLog, Written};
+use store::{Change, Landed, Step, StoredLog, Written};
 
 use crate::support::*;
 
@@ -91,7 +91,7 @@ fn what_was_read_of_a_log_meanwhile_counts_for_nothing_after_the_end() {
     // It goes with the record.
     let left = "SELECT count(*) FROM followed_logs";
     assert_eq!(store.sql().number(left), 1, "this is what is tested");
-    let forgotten = ready(store.forget(id)).expect("it answers");
+    let forgotten = ready(store.forget(&ours(), id, None)).expect("it answers");
     assert_eq!(forgotten, Written::Updated);
     assert_eq!(store.sql().number(left), 0);
 }
@@ -114,12 +114,60 @@ fn of_two_that_end_one_the_later_writes_nothing() {
         let written = ready(store.finish(Step::new(&end, &lines), &StoredLog::default()));
         assert_eq!(written.expect("it answers"), Written::Stale);
     });
-    for table in ["logs", "deliveries", "counters WHERE name <> 'places'"] {
+    for table in [
+        "logs",
+        "deliveries",
+        "counters WHERE name NOT IN ('places', 'dispatches', 'arrived_before')",
+    ] {
         let rows = format!("SELECT count(*) FROM {table}");
         assert_eq!(store.sql().number(&rows), 0, "{table}");
     }
     let events = ready(store.events(execution.id, 2, 9)).expect("it reads");
     assert_eq!(events, []);
+}
+
+#[test]
+fn one_of_a_group_that_was_written_meanwhile_writes_nothing_and_the_others_do() {
+    let Some(place) = Place::postgres() else {
+        return;
+    };
+    let store = file(&place);
+    let all: Vec<_> = (0..3)
+        .map(|n| {
+            let asked = queued(n);
+            insert_asked(&store, &asked, &with_webhook(&asked), PLENTY, at(9))
+        })
+        .collect();
+    let change = format!(
+        "UPDATE executions SET generation = generation + 1 WHERE id = '{}'",
+        all[1].id
+    );
+    while_held(&place, &change, |store| {
+        let ends: Vec<_> = all.iter().map(|one| ended(one, 0, 1)).collect();
+        let lines = [Entry::once(at(2), "Finished", "pod", "SUCCEEDED")];
+        let log = StoredLog::default();
+        let changes = ends.iter().map(|end| Change {
+            step: Step::new(end, &lines),
+            log: Some(&log),
+        });
+        let changes: Vec<_> = changes.collect();
+        let landed = ready(store.write_all(&changes)).expect("it writes");
+        let stored = Landed::Stored {
+            creation_in_doubt: false,
+        };
+        assert_eq!(landed, [stored, Landed::NotStored, stored]);
+    });
+    for (number, of) in all.iter().enumerate() {
+        let written = usize::from(number != 1);
+        let events = ready(store.events(of.id, 2, 9)).expect("it reads");
+        assert_eq!(events.len(), written);
+        let deliveries = ready(store.deliveries(of.id)).expect("it reads");
+        assert_eq!(deliveries.len(), written);
+        let log = ready(store.log(of.id)).expect("it reads");
+        assert_eq!(usize::from(log.is_some()), written);
+    }
+    let counted = "SELECT value FROM counters WHERE name = 'finished'";
+    assert_eq!(store.sql().number(counted), 2);
 }
 
 #[test]

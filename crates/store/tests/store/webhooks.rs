@@ -90,7 +90,7 @@ fn who_has_no_webhook_has_no_delivery() {
     finish(&store, &execution, 0, 1);
     assert_eq!(claim(&store, 9_999, 9_999), []);
     assert_eq!(deliveries(&store, &execution), []);
-    let asked = ready(store.redeliver(execution.id, 1, at(2))).expect("it answers");
+    let asked = ready(store.redeliver(&ours(), execution.id, 1, at(2), None)).expect("it answers");
     assert_eq!(asked, Redelivered::Missing);
 }
 
@@ -161,11 +161,13 @@ fn a_further_delivery_replaces_the_pending_one() {
     let failed = claim(&store, 10, 20).remove(0);
     settle(&store, &failed, Settled::Failed);
     for number in [2, 7] {
-        let asked = ready(store.redeliver(execution.id, number, at(30))).expect("it answers");
+        let asked = ready(store.redeliver(&ours(), execution.id, number, at(30), None))
+            .expect("it answers");
         assert_eq!(asked, Redelivered::Missing, "there is no delivery {number}");
     }
     for (of, expected) in [(1, 2), (2, 3), (1, 4)] {
-        let asked = ready(store.redeliver(execution.id, of, at(30))).expect("it answers");
+        let asked =
+            ready(store.redeliver(&ours(), execution.id, of, at(30), None)).expect("it answers");
         assert_eq!(asked, Redelivered::Pending(expected));
     }
     let states: Vec<_> = deliveries(&store, &execution)
@@ -191,10 +193,11 @@ fn deliveries_have_a_limit() {
     let store = memory();
     let execution = told(&store, 0);
     for number in 2..=MAX_DELIVERIES {
-        let asked = ready(store.redeliver(execution.id, 1, at(30))).expect("it answers");
+        let asked =
+            ready(store.redeliver(&ours(), execution.id, 1, at(30), None)).expect("it answers");
         assert_eq!(asked, Redelivered::Pending(number));
     }
-    let asked = ready(store.redeliver(execution.id, 1, at(30))).expect("it answers");
+    let asked = ready(store.redeliver(&ours(), execution.id, 1, at(30), None)).expect("it answers");
     assert_eq!(asked, Redelivered::TooMany);
     let all = deliveries(&store, &execution);
     assert_eq!(all.len() as u32, MAX_DELIVERIES);
@@ -247,7 +250,7 @@ fn nothing_of_a_forgotten_one_is_left() {
     let first = claim(&store, 10, 20).remove(0);
     settle(&store, &first, Settled::Again(at(30)));
     let second = claim(&store, 30, 40).remove(0);
-    let forgotten = ready(store.forget(execution.id)).expect("it answers");
+    let forgotten = ready(store.forget(&ours(), execution.id, None)).expect("it answers");
     assert_eq!(forgotten, Written::Updated);
     settle(&store, &second, Settled::Delivered);
     for table in ["webhooks", "deliveries", "delivery_attempts"] {

@@ -74,6 +74,10 @@ fn simple<'a>(
             spin_sdk::variables::get(argument("name")).map_err(|error| format!("{error:?}"))
         }
         "/environment" => Ok(format!("{:?}", std::env::vars().collect::<Vec<_>>())),
+        "/file" => std::fs::read_to_string(argument("path")).map_err(|error| error.to_string()),
+        "/write" => std::fs::write(argument("path"), "")
+            .map(|()| String::new())
+            .map_err(|error| error.to_string()),
         "/print" => {
             println!("to stdout");
             eprintln!("to stderr");

@@ -40,6 +40,39 @@ fn a_component_sees_only_its_own_variables() {
 }
 
 #[test]
+fn a_folder_is_read_as_it_is_now_and_never_written() {
+    let setup = Setup::new().component("files = [{ source = \"shown\", destination = \"/sa\" }]");
+    // As the kubelet writes a token: a link to a link, of which the second changes at once.
+    let shown = setup.dir().join("shown");
+    for (folder, text) in [("..1", "first"), ("..2", "second")] {
+        std::fs::create_dir_all(shown.join(folder)).unwrap();
+        std::fs::write(shown.join(folder).join("token"), text).unwrap();
+    }
+    let link = |to: &str| {
+        std::os::unix::fs::symlink(to, shown.join("..new")).unwrap();
+        std::fs::rename(shown.join("..new"), shown.join("..data")).unwrap();
+    };
+    link("..1");
+    std::os::unix::fs::symlink("..data/token", shown.join("token")).unwrap();
+    std::fs::write(setup.dir().join("outside"), "secret").unwrap();
+    std::os::unix::fs::symlink("../outside", shown.join("out")).unwrap();
+    let host = setup.start();
+    assert_eq!(host.get_ok("/file?path=/sa/token"), "first");
+    link("..2");
+    assert_eq!(host.get_ok("/file?path=/sa/token"), "second");
+    for (what, path) in [
+        ("file", "/sa/out"),
+        ("file", "/sa/../outside"),
+        ("file", "/etc/passwd"),
+        ("write", "/sa/new"),
+        ("write", "/sa/token"),
+    ] {
+        let (status, text) = host.get(&format!("/{what}?path={path}"));
+        assert_eq!(status, 400, "{what} {path}: {text}");
+    }
+}
+
+#[test]
 fn refusals_name_what_is_wrong() {
     let manifest = |variables: &str, component: &str| {
         format!(
@@ -60,6 +93,18 @@ fn refusals_name_what_is_wrong() {
     assert!(text.contains("nowhere"), "{text}");
     let text = refused("", "allowed_outbound_hosts = [\"example.com\"]");
     assert!(text.contains("no scheme"), "{text}");
+    let text = refused(
+        "",
+        "files = [{ source = \"missing\", destination = \"/sa\" }]",
+    );
+    assert!(
+        text.contains("no folder") && text.contains("missing"),
+        "{text}"
+    );
+    let text = refused("", "files = [{ source = \".\", destination = \"sa\" }]");
+    assert!(text.contains("\"sa\" does not start with"), "{text}");
+    let text = refused("", "files = [\"*.txt\"]");
+    assert!(text.contains("files = "), "{text}");
     let text = refused("", "key_value_stores = [\"default\"]");
     assert!(text.contains("key_value_stores"), "{text}");
     let text = refused("", "sqlite_databases = [\"elsewhere\"]");

@@ -448,17 +448,19 @@ impl Shared {
         {
             return;
         }
-        for container in self.containers(uid) {
-            let _ = fs::remove_file(self.report_path(uid, &container, "started"));
-            let _ = fs::remove_file(self.report_path(uid, &container, "ended"));
-        }
-        lock(&self.ended).retain(|key| key.0 != uid);
+        let containers = self.containers(uid);
         let folder = self.pods.join(uid);
         if let Err(error) = fs::remove_dir_all(&folder)
             && error.kind() != io::ErrorKind::NotFound
         {
             self.complain(&format!("{}: {error}", folder.display()));
         }
+        // Last, since whoever follows a log knows its end by this or by the folder that is gone.
+        for container in containers {
+            let _ = fs::remove_file(self.report_path(uid, &container, "started"));
+            let _ = fs::remove_file(self.report_path(uid, &container, "ended"));
+        }
+        lock(&self.ended).retain(|key| key.0 != uid);
     }
 }
 

@@ -291,15 +291,20 @@ fn kept_flags(target: &Path) -> MsFlags {
 pub fn rewrite(spec: &mut ShimSpec, folder: &Path) -> io::Result<()> {
     let shown = folder.join("root");
     let mut pairs = Vec::new();
-    for volume_mount in &spec.container.mounts {
+    // The host has a /tmp of its own, and other paths have it in them.
+    let to_rewrite = |path: &str| path.trim_end_matches('/') != "/tmp";
+    let mounts = spec.container.mounts.iter();
+    for volume_mount in mounts.filter(|mount| to_rewrite(&mount.path)) {
         let link = inside(&shown, Path::new(&volume_mount.path));
         fs::create_dir_all(link.parent().unwrap_or(&shown))?;
-        symlink(
-            spec.volumes
-                .join(&volume_mount.volume)
-                .join(&volume_mount.sub_path),
-            &link,
-        )?;
+        let source = spec
+            .volumes
+            .join(&volume_mount.volume)
+            .join(&volume_mount.sub_path);
+        // A part of a volume that is mounted whole already is in its place.
+        if !link.exists() {
+            symlink(source, &link)?;
+        }
         pairs.push((
             volume_mount.path.trim_end_matches('/').to_owned(),
             link.display().to_string(),

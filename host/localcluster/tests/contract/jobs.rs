@@ -378,6 +378,36 @@ fn last_words() {
 }
 
 #[test]
+fn whoever_made_a_job_can_tell_of_it() {
+    let job_name = unique("told");
+    let created = api().create("jobs", &job(&job_name, "true"));
+    let uid = created["metadata"]["uid"].as_str().expect("uid");
+    let namespace = created["metadata"]["namespace"]
+        .as_str()
+        .expect("namespace");
+    let event = json!({
+        "apiVersion": "v1", "kind": "Event",
+        "metadata": {"name": format!("{job_name}.2.0"), "namespace": namespace},
+        "involvedObject": {"apiVersion": "batch/v1", "kind": "Job", "namespace": namespace, "name": job_name, "uid": uid},
+        "type": "Warning", "reason": "TimedOut", "message": "it has run for too long", "count": 1,
+        "firstTimestamp": "2026-01-31T12:00:00Z", "lastTimestamp": "2026-01-31T12:00:00Z",
+        "source": {"component": "executor"}, "reportingComponent": "executor", "reportingInstance": "",
+    });
+    api().create("events", &event);
+    // The same once more is the same.
+    let (status, refused) = api().call("POST", &api().path("events", ""), Some(&event));
+    assert_eq!((status, &refused["reason"]), (409, &json!("AlreadyExists")));
+    let events = api().list("events", &format!("fieldSelector=involvedObject.uid={uid}"));
+    let told: Vec<_> = events
+        .iter()
+        .filter(|event| event["source"]["component"] == "executor")
+        .map(|event| event["message"].clone())
+        .collect();
+    assert_eq!(told, ["it has run for too long"]);
+    api().delete("jobs", &job_name);
+}
+
+#[test]
 fn events_tell_the_story() {
     let job_name = unique("events");
     let created = api().create("jobs", &job(&job_name, "true"));

@@ -64,6 +64,46 @@ fn config_maps_are_read_only_and_the_workspace_is_not() {
 }
 
 #[test]
+fn a_restricted_pod_writes_to_its_own_folders() {
+    let map = unique("restricted");
+    api().create(
+        "configmaps",
+        &json!({"metadata": {"name": map}, "data": {"a": "given\n"}}),
+    );
+    let job_name = unique("restricted");
+    let script = "cat sub/a; echo x > sub/a && echo wrote; echo y > sub/b && cat /workspace/sub/b; echo z > /tmp/t && cat /tmp/t; \
+                  echo \"$HOME\"";
+    let mut object = job(&job_name, &format!("({script}) 2>/dev/null"));
+    let pod = pod_spec(&mut object);
+    pod["securityContext"] = json!({"seccompProfile": {"type": "RuntimeDefault"}});
+    pod["tolerations"] = json!([{"key": "runs", "operator": "Exists"}]);
+    let scratch = |name: &str| json!({"name": name, "emptyDir": {"sizeLimit": "64Mi"}});
+    let files = json!({"name": "files", "configMap": {"name": map, "defaultMode": 0o555}});
+    pod["volumes"] = json!([scratch("workspace"), scratch("tmp"), files]);
+    let main = container(&mut object);
+    main["securityContext"] = json!({
+        "allowPrivilegeEscalation": false,
+        "capabilities": {"drop": ["ALL"]},
+        "readOnlyRootFilesystem": true,
+        "runAsNonRoot": true,
+        "runAsUser": 65_532,
+        "runAsGroup": 65_532,
+    });
+    main["env"] = json!([{"name": "HOME", "value": "/workspace"}]);
+    main["workingDir"] = json!("/workspace");
+    main["volumeMounts"] = json!([
+        {"name": "workspace", "mountPath": "/workspace"},
+        {"name": "tmp", "mountPath": "/tmp"},
+        {"name": "workspace", "mountPath": "/workspace/sub", "subPath": "sub"},
+        {"name": "files", "mountPath": "/workspace/sub/a", "subPath": "a", "readOnly": true},
+    ]);
+    main["resources"]["requests"]["ephemeral-storage"] = json!("0");
+    main["resources"]["limits"]["ephemeral-storage"] = json!("64Mi");
+    assert_eq!(run(&object, 0), "given\ny\nz\n/workspace\n");
+    api().delete("configmaps", &map);
+}
+
+#[test]
 fn environment() {
     let (map, secret) = (unique("env"), unique("env"));
     api().create(

@@ -4,10 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use e2e::{Admin, Client, Options, Seed, Stack, poll};
+use e2e::{Admin, Client, Options, Seed, Stack, poll, wait_for};
 use serde_json::Value;
 
 use crate::{Batch, CALLERS, Watched, alone, no_job_is_left};
+
+/// Each of the callers comes again within a few seconds.
+const MISSED_WITHIN: Duration = Duration::from_secs(60);
 
 /// How many submissions there are, unless `EXECUTOR_E2E_SUBMISSIONS` says; the full size is 1,000.
 const SUBMISSIONS: usize = 60;
@@ -101,14 +104,17 @@ fn programs_are_killed_at_random_moments_during_submissions() {
         for _ in 0..CALLERS {
             scope.spawn(|| batch.submit(&client, &ledger));
         }
+        // The host stays away until somebody has missed it: by chance alone it might not be seen that it was.
+        stack.kill_host(0);
+        wait_for("a caller to miss the host", MISSED_WITHIN, || {
+            (batch.unanswered.load(Ordering::Relaxed) > 0).then_some(())
+        });
+        stack.restart_host(0);
         for _ in 0..kills {
             std::thread::sleep(Duration::from_millis(seed.below(PAUSE_MILLIS)));
             let victim = victim(&mut seed, admin.as_ref());
-            kill(
-                &mut stack,
-                victim,
-                Duration::from_millis(seed.below(AWAY_MILLIS)),
-            );
+            let away = Duration::from_millis(seed.below(AWAY_MILLIS));
+            kill(&mut stack, victim, away);
             *killed.entry(victim).or_insert(0) += 1;
         }
         let all = poll(ALL_END_WITHIN, || {

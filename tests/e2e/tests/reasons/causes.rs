@@ -113,7 +113,7 @@ fn by_scripts() -> Vec<Case> {
         },
         Case {
             only_real: Some("local processes have no limit of storage"),
-            words: &["storage", "8Mi"],
+            words: &["limit", "8Mi"],
             log: Kept::AtMost(BEGUN),
             within: EVICTION_WITHIN,
             ..case(

@@ -98,6 +98,8 @@ fn what_policies_refuse_is_told() {
     let policy = refuse_jobs_labelled(&admin, name);
     let stack = Stack::start(Options {
         namespace: Some(name.clone()),
+        // What Executor asks for by default is what such a namespace takes.
+        variables: vec![("pod_profile".to_owned(), "baseline".to_owned())],
         ..Options::default()
     });
     play(

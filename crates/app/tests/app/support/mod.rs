@@ -14,7 +14,9 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
-use app::{App, Canceled, Config, Log, LogOptions, Platform, StoredLog, Submitted, TickReport};
+use app::{
+    App, Caller, Canceled, Config, Log, LogOptions, Platform, StoredLog, Submitted, TickReport,
+};
 use domain::{
     Execution, ExecutionId, Reason, Resources, Retry, Status, Submission, Timeouts, Webhook,
 };
@@ -41,6 +43,7 @@ pub struct Bench {
     pub world: Rc<World>,
     sqlite: Sqlite,
     max_running: u32,
+    kubernetes_events: &'static str,
 }
 
 impl Bench {
@@ -55,6 +58,7 @@ impl Bench {
             world: World::new(),
             sqlite: Sqlite::memory(),
             max_running,
+            kubernetes_events: "none",
         };
         let app = bench.app();
         bench.world.run(app.migrate()).expect("the schema is made");
@@ -66,6 +70,11 @@ impl Bench {
         self.max_running = max_running;
     }
 
+    /// Instances from now on tell the cluster of those steps.
+    pub fn announce(&mut self, steps: &'static str) {
+        self.kubernetes_events = steps;
+    }
+
     /// A fresh instance, as each request and each tick gets one.
     pub fn app(&self) -> App<Host> {
         let config = Config::read(|name| {
@@ -73,7 +82,12 @@ impl Bench {
                 "kube_url" => "http://cluster:8001".to_owned(),
                 "kube_namespace" => "runs".to_owned(),
                 "kube_token" => "a-token-for-the-api-server-alone".to_owned(),
-                "tick_token" | "webhook_allowed_hosts" | "webhook_pauses" => String::new(),
+                "kube_token_file"
+                | "tick_token"
+                | "tokens"
+                | "metrics_token"
+                | "webhook_allowed_hosts"
+                | "webhook_pauses" => String::new(),
                 "webhook_secrets" => json!({"default": SECRET}).to_string(),
                 "default_image" => "alpine:3".to_owned(),
                 "allowed_images" => "*".to_owned(),
@@ -81,7 +95,13 @@ impl Bench {
                 "max_memory" | "max_ephemeral_storage" => "8Gi".to_owned(),
                 "max_running" => self.max_running.to_string(),
                 "ttl_seconds" => "3600".to_owned(),
+                "audit_retention_days" => "1".to_owned(),
+                "kubernetes_events" => self.kubernetes_events.to_owned(),
                 "max_queued" => "1000".to_owned(),
+                "pod_profile" => "restricted".to_owned(),
+                "pod_user" => "65532:65532".to_owned(),
+                "default_ephemeral_storage" => "4Gi".to_owned(),
+                "pod_runtime_class" | "pod_node_selector" | "pod_tolerations" => String::new(),
                 _ => "9.6".to_owned(),
             };
             Some(text)
@@ -114,7 +134,10 @@ impl Bench {
 
     /// Accepts a submission; its Job is not created yet.
     pub fn submit(&self, submission: &Submission) -> Execution {
-        match self.world.run(self.app().submit(submission, None)) {
+        match self
+            .world
+            .run(self.app().submit(&Caller::local(), submission, None))
+        {
             Ok(Submitted::New { execution, .. }) => execution,
             other => panic!("it was not accepted: {other:?}"),
         }
@@ -130,7 +153,7 @@ impl Bench {
 
     /// Notes a cancel, and answers whether its instance is to carry it out.
     pub fn cancel(&self, id: ExecutionId) -> bool {
-        match self.world.run(self.app().cancel(id)) {
+        match self.world.run(self.app().cancel(&Caller::local(), id)) {
             Ok(Canceled::Accepted { to_carry_out, .. }) => to_carry_out,
             other => panic!("it was not accepted: {other:?}"),
         }
@@ -171,7 +194,7 @@ impl Bench {
     pub fn get(&self, id: ExecutionId) -> Execution {
         let view = self
             .world
-            .run(self.app().get(id))
+            .run(self.app().get(&Caller::local(), id))
             .expect("the store answers");
         view.expect("it is there").execution
     }
@@ -191,14 +214,17 @@ impl Bench {
 
     /// What its timeline tells, one word a line.
     pub fn kinds(&self, id: ExecutionId) -> Vec<String> {
-        let events = self.world.run(self.app().events(id));
+        let events = self.world.run(self.app().events(&Caller::local(), id));
         let events = events.expect("the store answers").expect("it is there");
         events.into_iter().map(|event| event.entry.kind).collect()
     }
 
     /// The log that is stored.
     pub fn stored_log(&self, id: ExecutionId) -> StoredLog {
-        match self.world.run(self.app().log(id, &LogOptions::default())) {
+        match self
+            .world
+            .run(self.app().log(&Caller::local(), id, &LogOptions::default()))
+        {
             Ok(Some(Log::Stored(log))) => log,
             _ => panic!("no stored log of {id}"),
         }

@@ -37,6 +37,10 @@ impl Transport for Wire {
         }
         let what = describe(&request);
         world.requests.borrow_mut().push(what.clone());
+        if let Some(traceparent) = request.headers().get("traceparent") {
+            let text = traceparent.to_str().expect("ASCII").to_owned();
+            world.traced.borrow_mut().push((what.clone(), text));
+        }
         let mut cut = None;
         let mut lost = false;
         match world.take_fault(&what) {
@@ -243,6 +247,16 @@ impl Database {
         }
         Ok(())
     }
+
+    fn count(&self, asked: usize, commits: bool) {
+        let World {
+            asked: before,
+            commits: kept,
+            ..
+        } = &*self.world;
+        before.set(before.get() + asked);
+        kept.set(kept.get() + usize::from(commits));
+    }
 }
 
 impl Sql for Database {
@@ -253,6 +267,7 @@ impl Sql for Database {
     async fn query(&self, statement: Statement) -> Result<Rows, SqlError> {
         self.world.alive().await;
         self.check()?;
+        self.count(1, !statement.sql.starts_with("SELECT"));
         let answer = self.sqlite.query(statement).await;
         self.world.stepped().await;
         answer
@@ -261,6 +276,8 @@ impl Sql for Database {
     async fn transaction(&self, statements: Vec<Statement>) -> Result<Option<Vec<Rows>>, SqlError> {
         self.world.alive().await;
         self.check()?;
+        // With BEGIN and COMMIT.
+        self.count(statements.len() + 2, true);
         let answer = self.sqlite.transaction(statements).await;
         self.world.stepped().await;
         answer

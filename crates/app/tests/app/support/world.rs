@@ -38,6 +38,8 @@ pub struct World {
     pub(super) faults: RefCell<Vec<Fault>>,
     /// Each request as `POST jobs`, `LIST pods`, `WATCH pods`, `GET log`, …
     pub requests: RefCell<Vec<String>>,
+    /// The same with the header `traceparent` of each, where it has one.
+    pub traced: RefCell<Vec<(String, String)>>,
     /// What is on its way though its sender has given up.
     pub late: RefCell<Vec<(String, http::Request<Vec<u8>>)>>,
     /// How many Jobs the API server has made.
@@ -48,6 +50,10 @@ pub struct World {
     pub page: Cell<Option<u32>>,
     /// Each statement fails while this is set.
     pub database_down: Cell<bool>,
+    /// How often the database was asked, each BEGIN and COMMIT counted.
+    pub asked: Cell<usize>,
+    /// How many of these were writes that a disk is to keep.
+    pub commits: Cell<usize>,
     /// What the receiver of webhooks does with the next messages; then it takes them.
     pub receipts: RefCell<VecDeque<Receipt>>,
     /// What it was told.
@@ -78,11 +84,14 @@ impl World {
             sleepers: RefCell::default(),
             faults: RefCell::default(),
             requests: RefCell::default(),
+            traced: RefCell::default(),
             late: RefCell::default(),
             jobs_made: Cell::default(),
             script: RefCell::new(serde_json::json!({})),
             page: Cell::default(),
             database_down: Cell::default(),
+            asked: Cell::default(),
+            commits: Cell::default(),
             receipts: RefCell::default(),
             received: RefCell::default(),
             steps: Cell::default(),

@@ -1,0 +1,330 @@
+//! Steps of several executions, stored together: whoever comes while a write is under way goes into the next one.
+//!
+//! A tick carries out the news of many pods at once, and each step waits for its own to be stored before it acts on it. There is no timer:
+//! the first who comes writes, and takes along who is there by then; so a step that comes alone waits for nobody.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::task::{Poll, Waker};
+
+use domain::{Entry, Execution};
+use store::{Change, Landed, Step, StoreError, StoredLog, Written};
+
+use crate::{App, Error, Platform};
+
+/// So many are written together at most: more than are worked on at once, and a write that others wait a few milliseconds for.
+const MOST_TOGETHER: usize = 64;
+
+/// After so much text of logs no more is taken along: with the largest log on top it stays under what a host takes at once.
+const LOGS_AT_ONCE_BYTES: usize = 1 << 20;
+
+/// How often others are let go on first before a write, as long as that brings any along: what an answer of the API server wakes
+/// comes to its step in two or three turns.
+const TURNS_FOR_OTHERS: u32 = 4;
+
+/// The steps that wait to be written.
+#[derive(Default)]
+pub(crate) struct Writes {
+    waiting: RefCell<VecDeque<Rc<Slot>>>,
+    /// Somebody writes.
+    is_taken: Cell<bool>,
+}
+
+/// One step, and what became of it.
+struct Slot {
+    next: Execution,
+    told: Vec<Entry>,
+    log: Option<StoredLog>,
+    became: RefCell<Option<Result<Landed, StoreError>>>,
+    waker: RefCell<Option<Waker>>,
+}
+
+impl Slot {
+    fn change(&self) -> Change<'_> {
+        Change {
+            step: Step::new(&self.next, &self.told),
+            log: self.log.as_ref(),
+        }
+    }
+
+    fn log_bytes(&self) -> usize {
+        let log = self.log.as_ref();
+        log.map_or(0, |log| log.head.len() + log.tail.len())
+    }
+
+    fn is_open(&self) -> bool {
+        self.became.borrow().is_none()
+    }
+
+    fn settle(&self, became: Result<Landed, StoreError>) {
+        self.became.replace(Some(became));
+        self.wake();
+    }
+
+    fn wake(&self) {
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
+}
+
+/// A step while somebody waits for it. Who does not any more is not written.
+struct Wait<'w> {
+    writes: &'w Writes,
+    slot: Rc<Slot>,
+}
+
+/// The right to write, with what is being written.
+struct Turn<'w> {
+    writes: &'w Writes,
+    group: Vec<Rc<Slot>>,
+}
+
+impl Writes {
+    fn add(&self, slot: Slot) -> Wait<'_> {
+        let slot = Rc::new(slot);
+        self.waiting.borrow_mut().push_back(slot.clone());
+        Wait { writes: self, slot }
+    }
+
+    fn len(&self) -> usize {
+        self.waiting.borrow().len()
+    }
+
+    /// Somebody who waits may have the turn.
+    fn pass_on(&self) {
+        if !self.is_taken.get()
+            && let Some(first) = self.waiting.borrow().front()
+        {
+            first.wake();
+        }
+    }
+}
+
+impl<'w> Wait<'w> {
+    /// Waits until somebody has written it, or until it is its turn to write.
+    async fn turn(&self) -> Option<Turn<'w>> {
+        poll_fn(|context| {
+            if !self.slot.is_open() {
+                return Poll::Ready(None);
+            }
+            if !self.writes.is_taken.replace(true) {
+                let (writes, group) = (self.writes, Vec::new());
+                return Poll::Ready(Some(Turn { writes, group }));
+            }
+            self.slot.waker.replace(Some(context.waker().clone()));
+            Poll::Pending
+        })
+        .await
+    }
+}
+
+impl Drop for Wait<'_> {
+    fn drop(&mut self) {
+        let is_it = |slot: &Rc<Slot>| Rc::ptr_eq(slot, &self.slot);
+        self.writes.waiting.borrow_mut().retain(|slot| !is_it(slot));
+        self.writes.pass_on();
+    }
+}
+
+impl Turn<'_> {
+    /// Takes those that wait, as many as go together.
+    fn take(&mut self) {
+        let mut waiting = self.writes.waiting.borrow_mut();
+        let mut bytes = 0;
+        while self.group.len() < MOST_TOGETHER && bytes < LOGS_AT_ONCE_BYTES {
+            let Some(slot) = waiting.pop_front() else {
+                break;
+            };
+            bytes += slot.log_bytes();
+            self.group.push(slot);
+        }
+    }
+}
+
+impl Drop for Turn<'_> {
+    /// What was not written, since whoever had the turn is gone, waits again.
+    fn drop(&mut self) {
+        let open = self.group.drain(..).filter(|slot| slot.is_open());
+        let open: Vec<_> = open.collect();
+        let mut waiting = self.writes.waiting.borrow_mut();
+        for slot in open.into_iter().rev() {
+            waiting.push_front(slot);
+        }
+        drop(waiting);
+        self.writes.is_taken.set(false);
+        self.writes.pass_on();
+    }
+}
+
+impl<P: Platform> App<P> {
+    /// Stores the next generation of an execution with what its timeline says of it and, where that ends it, its log: together with
+    /// those of others that are at hand.
+    ///
+    /// # Errors
+    /// When the store does not do it.
+    pub(crate) async fn write(
+        &self,
+        next: &Execution,
+        told: &[Entry],
+        log: Option<&StoredLog>,
+    ) -> Result<Landed, Error> {
+        let wait = self.writes.add(Slot {
+            next: next.clone(),
+            told: told.to_vec(),
+            log: log.cloned(),
+            became: RefCell::default(),
+            waker: RefCell::default(),
+        });
+        // Who has the turn may find so many before it that its own is not among those that go together.
+        while let Some(turn) = wait.turn().await {
+            self.write_together(turn).await;
+        }
+        let became = wait.slot.became.take();
+        // There is no turn any more since it is settled.
+        Ok(became.unwrap_or(Ok(Landed::NotStored))?)
+    }
+
+    /// Writes what is there, and tells each what became of its own.
+    async fn write_together(&self, mut turn: Turn<'_>) {
+        for _ in 0..TURNS_FOR_OTHERS {
+            let before = self.writes.len();
+            let_others().await;
+            if self.writes.len() == before {
+                break;
+            }
+        }
+        turn.take();
+        let changes: Vec<Change<'_>> = turn.group.iter().map(|slot| slot.change()).collect();
+        match self.store.write_all(&changes).await {
+            Ok(became) => {
+                for (slot, became) in turn.group.iter().zip(became) {
+                    slot.settle(Ok(became));
+                }
+            }
+            // It may be one of them that the database does not take.
+            Err(error) if turn.group.len() > 1 && !error.is_transient() => {
+                for slot in &turn.group {
+                    slot.settle(self.write_alone(slot).await);
+                }
+            }
+            Err(error) => {
+                for slot in &turn.group {
+                    slot.settle(Err(error.clone()));
+                }
+            }
+        }
+    }
+
+    async fn write_alone(&self, slot: &Slot) -> Result<Landed, StoreError> {
+        let Change { step, log } = slot.change();
+        let written = match log {
+            Some(log) => self.store.finish(step, log).await?,
+            None => self.store.update(step).await?,
+        };
+        if written != Written::Updated {
+            return Ok(Landed::NotStored);
+        }
+        let stored = self.store.get(slot.next.id).await?;
+        Ok(Landed::Stored {
+            creation_in_doubt: stored.is_none_or(|stored| stored.creation_in_doubt),
+        })
+    }
+}
+
+/// Lets every other task of the instance go on first.
+async fn let_others() {
+    let mut has_waited = false;
+    poll_fn(|context| {
+        if std::mem::replace(&mut has_waited, true) {
+            return Poll::Ready(());
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+}
+
+#[cfg(test)]
+mod tests {
+    //! Whose turn it is, whoever goes away.
+    use std::pin::pin;
+    use std::task::Context;
+
+    use super::*;
+    use crate::observe::tests::dispatched;
+
+    fn slot() -> Slot {
+        Slot {
+            next: dispatched(),
+            told: Vec::new(),
+            log: None,
+            became: RefCell::default(),
+            waker: RefCell::default(),
+        }
+    }
+
+    /// Its turn, nothing where somebody has written it, or none yet.
+    fn poll<'w>(wait: &Wait<'w>) -> Option<Option<Turn<'w>>> {
+        let mut context = Context::from_waker(Waker::noop());
+        match pin!(wait.turn()).poll(&mut context) {
+            Poll::Ready(turn) => Some(turn),
+            Poll::Pending => None,
+        }
+    }
+
+    #[test]
+    fn one_at_a_time_writes_for_all_that_are_there() {
+        let writes = Writes::default();
+        let (first, second) = (writes.add(slot()), writes.add(slot()));
+        let mut turn = poll(&first).flatten().expect("nobody writes");
+        assert!(poll(&second).is_none(), "it waits");
+        turn.take();
+        let late = writes.add(slot());
+        assert_eq!(turn.group.len(), 2);
+        for slot in &turn.group {
+            slot.settle(Ok(Landed::NotStored));
+        }
+        drop(turn);
+        assert!(poll(&first).expect("it is settled").is_none());
+        assert!(poll(&second).expect("it is settled").is_none());
+        let mut turn = poll(&late).flatten().expect("it is its turn");
+        turn.take();
+        assert_eq!(turn.group.len(), 1);
+    }
+
+    #[test]
+    fn what_a_writer_that_is_gone_has_taken_is_written_by_the_next() {
+        let writes = Writes::default();
+        let (first, second) = (writes.add(slot()), writes.add(slot()));
+        let mut turn = poll(&first).flatten().expect("nobody writes");
+        assert!(poll(&second).is_none(), "it waits");
+        turn.take();
+        drop(turn);
+        drop(first);
+        let mut turn = poll(&second).flatten().expect("it is its turn");
+        turn.take();
+        // Who went away has nothing written any more.
+        assert_eq!(turn.group.len(), 1);
+        assert!(Rc::ptr_eq(&turn.group[0], &second.slot));
+    }
+
+    #[test]
+    fn long_logs_go_a_few_at_a_time() {
+        let writes = Writes::default();
+        let long = || Slot {
+            log: Some(StoredLog {
+                head: vec![0; LOGS_AT_ONCE_BYTES / 2],
+                ..StoredLog::default()
+            }),
+            ..slot()
+        };
+        let all: Vec<_> = (0..5).map(|_| writes.add(long())).collect();
+        let mut turn = poll(&all[0]).flatten().expect("nobody writes");
+        turn.take();
+        assert_eq!(turn.group.len(), 2);
+        assert_eq!(writes.len(), 3);
+    }
+}

@@ -1,0 +1,2 @@
+(echo other >/workspace/config/app.ini) 2>/dev/null && echo written
+cat /workspace/config/app.ini
