@@ -1,10 +1,9 @@
 # The two container images, made by hand from the machine's static busybox, since no image registry
-# is asked for anything. Sourced by scripts/cluster.
+# is asked for anything. Sourced by scripts/cluster, as is scripts/pack-image.sh.
 # shellcheck shell=bash disable=SC2034,SC2154 # names are shared with scripts/cluster
 
 readonly BUSYBOX_IMAGE=docker.io/library/busybox:1.37
 readonly PAUSE_IMAGE=executor.test/pause:1
-readonly IMAGE_PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 # With shareProcessNamespace this is PID 1 of the pod: it takes in orphans (`wait` reaps them) and
 # ends when told to, as Kubernetes' own pause does.
 readonly PAUSE_SCRIPT='trap "exit 0" TERM INT; while :; do sleep 2147483647 & wait; done'
@@ -55,30 +54,6 @@ www-data:x:33:
 users:x:100:
 nogroup:x:65534:
 GROUP
-}
-
-# pack_image NAME ROOT CONFIG OUT: one layer, as `docker save` writes it. CONFIG is JSON members.
-pack_image() {
-    local name=$1 root=$2 config=$3 out=$4 parts=$4.parts digest
-    mkdir -p "$parts"
-    tar -C "$root" --sort=name --owner=0 --group=0 --numeric-owner --mtime=@0 -cf "$parts/layer.tar" .
-    digest=$(sha256sum "$parts/layer.tar")
-    cat >"$parts/config.json" <<JSON
-{"architecture": "$(image_architecture)", "os": "linux", "created": "1970-01-01T00:00:00Z",
- "config": {"Env": ["PATH=$IMAGE_PATH"], $config},
- "rootfs": {"type": "layers", "diff_ids": ["sha256:${digest%% *}"]}, "history": [{"created_by": "tests/cluster"}]}
-JSON
-    printf '[{"Config": "config.json", "RepoTags": ["%s"], "Layers": ["layer.tar"]}]\n' "$name" >"$parts/manifest.json"
-    tar -C "$parts" -cf "$out" manifest.json config.json layer.tar
-    rm -rf "$parts"
-}
-
-image_architecture() {
-    case $(uname -m) in
-        x86_64) echo amd64 ;;
-        aarch64) echo arm64 ;;
-        *) fail "no image architecture is known for $(uname -m)" ;;
-    esac
 }
 
 # Needs containerd to answer.

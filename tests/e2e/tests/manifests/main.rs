@@ -1,0 +1,79 @@
+//! The manifests on a real cluster: applied as docs/OPERATIONS.md says, used through a port-forward, and tried for what they forbid.
+
+mod install;
+mod rights;
+mod runs;
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use e2e::{Admin, not_applicable};
+
+use install::{Installed, spin_app_type};
+
+/// There is one installation in a cluster: tests take turns.
+static CLUSTER: Mutex<()> = Mutex::new(());
+
+fn turn() -> MutexGuard<'static, ()> {
+    // Another test's failure is no reason to fail this one.
+    CLUSTER.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The administrator of the real cluster; where there is none, that is said.
+fn real_cluster(what: &str) -> Option<Admin> {
+    let admin = Admin::from_env();
+    if admin.is_none() {
+        not_applicable(
+            &format!("{what} on the embedded cluster"),
+            "it runs no Deployments and has no rights",
+        );
+    }
+    admin
+}
+
+#[test]
+fn what_is_installed_by_the_book_takes_a_script_and_may_do_no_more_than_it_must() {
+    let _turn = turn();
+    let Some(admin) = real_cluster("the Deployment") else {
+        return;
+    };
+    let installed = Installed::by_the_book(&admin);
+    let client = installed.client();
+    let ready = client.get("/readyz").expect(200).text();
+    println!("ready: {ready}");
+    runs::a_script_runs_and_is_shut_in(&client);
+    rights::nothing_else_is_allowed(&admin);
+    rights::each_verb_is_needed(&admin, &client);
+    installed.keeps_all_over_a_restart();
+}
+
+#[test]
+fn the_manifests_for_spinkube_are_what_the_api_server_takes() {
+    let _turn = turn();
+    let Some(admin) = real_cluster("SpinKube's manifests") else {
+        return;
+    };
+    let _namespaces = install::namespaces(&admin);
+    let _kind = spin_app_type(&admin);
+    for overlay in [
+        "k8s/overlays/spinkube",
+        "tests/cluster/overlays/wasm-runtime",
+    ] {
+        println!("{}", install::dry_run(&admin, overlay));
+    }
+    let wasm = install::dry_run(&admin, "tests/cluster/overlays/wasm-runtime -o json");
+    for words in [
+        r#""runtimeClassName": "wasmtime-spin-v2""#,
+        r#""name": "SPIN_COMPONENTS_TO_RETAIN""#,
+        r#""name": "SPIN_VARIABLE_TICK_TOKEN""#,
+        r#""name": "executor-ticker""#,
+    ] {
+        assert!(wasm.contains(words), "{words} is not in {wasm}");
+    }
+    assert!(!wasm.contains("--state-dir"), "arguments of another image");
+    // The check itself sees a misspelt field.
+    let misspelt = serde_json::json!({ "apiVersion": "core.spinkube.dev/v1alpha1", "kind": "SpinApp",
+        "metadata": { "name": "probe", "namespace": "executor" },
+        "spec": { "executor": "e", "image": "i", "serviceAcount": "s" } });
+    let refused = install::refusal(&admin, &misspelt);
+    assert!(refused.contains("spec.serviceAcount"), "{refused}");
+}
