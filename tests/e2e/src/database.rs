@@ -97,6 +97,25 @@ impl Postgres {
         format!("{server}/{name}")
     }
 
+    /// Gives the database of that URL to a user who has to show that password, as no other has, and ends the user's connections;
+    /// answers the URL with both. All databases that are sealed have the same one.
+    ///
+    /// # Panics
+    /// When the server does not.
+    pub(crate) fn seal(&self, url: &str, password: &str) -> String {
+        let (_, name) = url.rsplit_once('/').expect("a URL with a database");
+        let mut client = Client::connect(&self.url, NoTls).expect("the PostgreSQL server answers");
+        let sql = format!(
+            "DO $$ BEGIN CREATE ROLE sealed LOGIN; EXCEPTION WHEN duplicate_object THEN END $$;
+             ALTER ROLE sealed PASSWORD '{password}';
+             ALTER DATABASE {name} OWNER TO sealed;
+             SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'sealed'"
+        );
+        client.batch_execute(&sql).expect("it changes the password");
+        let host = self.authority();
+        format!("postgres://sealed:{password}@{host}/{name}")
+    }
+
     /// Whether the server answers.
     pub fn answers(&self) -> bool {
         Client::connect(&self.url, NoTls).is_ok()

@@ -3,7 +3,7 @@
 //! - [`Stack`]: one Executor with its cluster, in a folder of its own, with ways to break it.
 //! - [`Client`]: the API as a caller sees it. [`raw`]: bytes on a socket, for what no decent client sends.
 //! - [`Kube`]: the API server as its administrator sees it, to check what Executor left there.
-//! - [`Admin`]: a real cluster in the hands of whoever sets it up and breaks it. [`Network`]: one that can be cut.
+//! - [`Admin`]: a real cluster in the hands of whoever sets it up and breaks it. [`Network`]: one that can be cut. [`Tls`]: certificates that change.
 //! - [`Ledger`]: where scripts write down that they ran, out of Executor's reach.
 //! - [`batch`]: many submissions while things break, and what must be true of them. [`Postgres`]: a server that can be killed.
 //! - [`corpus`]: scripts with what is expected of them, in `scripts/`.
@@ -26,12 +26,14 @@ pub mod corpus;
 mod database;
 mod expectation;
 mod kube;
+mod launch;
 mod ledger;
 mod network;
 mod process;
 pub mod raw;
 mod settings;
 mod stack;
+mod tls;
 mod wait;
 
 pub use admin::{Admin, Namespace};
@@ -43,4 +45,5 @@ pub use network::Network;
 pub use process::Process;
 pub use settings::{ClusterKind, HostKind, RealCluster, top};
 pub use stack::{Options, Shared, Stack, TICK_TOKEN};
+pub use tls::Tls;
 pub use wait::{Seed, not_applicable, poll, wait_for};

@@ -1,11 +1,12 @@
 //! One Executor with its cluster, in a folder of its own, with ways to break it.
 
+mod configure;
+
 use std::fs::File;
 use std::io::{ErrorKind, Write};
-use std::net::TcpListener;
 use std::ops::Deref;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::path::PathBuf;
+use std::process::{Child, Command};
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -13,21 +14,19 @@ use crate::admin::{Admin, cluster_script};
 use crate::client::Client;
 use crate::database::Postgres;
 use crate::kube::Kube;
+use crate::launch::{free_port, janitor, on_a_disk_of_its_own, start_cluster};
 use crate::ledger::Ledger;
 use crate::network::Network;
 use crate::process::Process;
 use crate::settings::{ClusterKind, DatabaseKind, HostKind, authority, top};
-use crate::wait::{Seed, wait_for};
+use crate::tls::Tls;
+use crate::wait::wait_for;
 
 /// The bearer token of `POST /internal/tick` in every stack.
 pub const TICK_TOKEN: &str = "e2e-tick-token";
 
-/// The token of the embedded API server: requests without it must not work either.
+/// The first token of the embedded API server: requests without it must not work either.
 const EMBEDDED_TOKEN: &str = "e2e-cluster-token";
-
-/// Ports for servers are taken from here: below Linux' range for outgoing connections, which could
-/// take the port of a server while it is down.
-const PORTS: std::ops::Range<u16> = 20_000..32_000;
 
 /// Where stacks keep their folders: scripts on the embedded cluster see it too, while their /tmp is their own.
 const SHARED_TMP: &str = "/var/tmp";
@@ -53,6 +52,12 @@ pub struct Options {
     pub through_network: bool,
     /// Hosts reach their PostgreSQL through [`Stack::database_network`] only.
     pub database_through_network: bool,
+    /// Hosts prove themselves to their PostgreSQL by that password.
+    pub database_password: Option<String>,
+    /// Hosts reach the embedded cluster by TLS only, whose certificate [`Stack::tls`] can change.
+    pub tls: bool,
+    /// Hosts serve the manifest of the images, and read the embedded cluster's token from a file, [`Stack::account_token`].
+    pub token_in_file: bool,
     /// The embedded cluster rotates logs at so many bytes; a real one does as it is configured.
     pub log_file_bytes: Option<u64>,
     /// Pods of the embedded cluster only pretend, each as this JSON says: the README of localcluster has its fields.
@@ -72,6 +77,9 @@ pub struct Stack {
     kube: Kube,
     /// Where hosts look for the API server.
     kube_url: String,
+    /// What the embedded one asks for.
+    kube_token: String,
+    tls: Option<Tls>,
     network: Option<Network>,
     /// The server with the stack's database and its URL; none where that is a file in the state folder.
     postgres: Option<(Postgres, String)>,
@@ -108,7 +116,12 @@ impl Stack {
         let mut kind = ClusterKind::from_env();
         let cluster_listen = format!("127.0.0.1:{}", free_port());
         let cluster = match &mut kind {
-            ClusterKind::Embedded => Some(start_cluster(&folder, &cluster_listen, &options)),
+            ClusterKind::Embedded => Some(start_cluster(
+                &folder,
+                &cluster_listen,
+                EMBEDDED_TOKEN,
+                &options,
+            )),
             ClusterKind::Real(real) => {
                 if let Some(namespace) = &options.namespace {
                     real.namespace.clone_from(namespace);
@@ -134,6 +147,11 @@ impl Stack {
             kube_url = kube_url.replace(authority(&kube_url), &network.address().to_string());
             network
         });
+        let tls = options.tls.then(|| {
+            let tls = Tls::before(&folder, authority(&kube_url));
+            kube_url = tls.url();
+            tls
+        });
         if kind.is_real() {
             kube.delete_jobs();
         }
@@ -141,7 +159,10 @@ impl Stack {
             DatabaseKind::Sqlite => None,
             DatabaseKind::Postgres => {
                 let server = Postgres::from_env();
-                let url = server.new_database();
+                let mut url = server.new_database();
+                if let Some(password) = &options.database_password {
+                    url = server.seal(&url, password);
+                }
                 Some((server, url))
             }
         };
@@ -160,10 +181,15 @@ impl Stack {
             listens: Vec::new(),
             kube,
             kube_url,
+            kube_token: EMBEDDED_TOKEN.to_owned(),
+            tls,
             network,
             postgres,
             database_network,
         };
+        if stack.options.token_in_file {
+            stack.account_token(EMBEDDED_TOKEN);
+        }
         stack.add_host();
         stack
     }
@@ -228,6 +254,44 @@ impl Stack {
     /// What is between the hosts and their PostgreSQL; none where the options did not ask for it.
     pub fn database_network(&self) -> Option<&Network> {
         self.database_network.as_ref()
+    }
+
+    /// What is before the embedded cluster.
+    ///
+    /// # Panics
+    /// When the options did not ask for it.
+    pub fn tls(&mut self) -> &mut Tls {
+        self.tls.as_mut().expect("a stack with TLS")
+    }
+
+    /// Has the file that hosts read their token from say that, as the kubelet renews it: by another file in its place.
+    pub fn account_token(&self, token: &str) {
+        let folder = self.folder.join("account");
+        let write = || {
+            std::fs::create_dir_all(&folder)?;
+            std::fs::write(folder.join("new"), token)?;
+            std::fs::rename(folder.join("new"), folder.join("token"))
+        };
+        write().unwrap_or_else(|e| panic!("{}: {e}", folder.display()));
+    }
+
+    /// Starts the embedded API server again, which knows that token from then on and no other.
+    pub fn change_cluster_token(&mut self, token: &str) {
+        self.stop_api_server();
+        token.clone_into(&mut self.kube_token);
+        let url = format!("http://{}", self.cluster_listen);
+        let namespace = self.kube.namespace().to_owned();
+        self.kube = Kube::new(&url, token, &namespace, None);
+        self.start_api_server();
+    }
+
+    /// Gives the database's user another password, and ends all its connections. Hosts have it from their next start on.
+    ///
+    /// # Panics
+    /// When there is no PostgreSQL.
+    pub fn change_database_password(&mut self, password: &str) {
+        let (server, url) = self.postgres.as_mut().expect("a stack on PostgreSQL");
+        *url = server.seal(url, password);
     }
 
     /// Fills the file system of the state folder to its last byte.
@@ -319,7 +383,8 @@ impl Stack {
     pub fn start_api_server(&mut self) {
         match &mut self.cluster {
             Some(process) => {
-                *process = start_cluster(&self.folder, &self.cluster_listen, &self.options)
+                let token = &self.kube_token;
+                *process = start_cluster(&self.folder, &self.cluster_listen, token, &self.options)
             }
             None => drop(cluster_script(&["program", "kube-apiserver", "start"])),
         }
@@ -353,53 +418,17 @@ impl Stack {
         // As some Spins, which would not even refuse them.
         command.env("DEVHOST_REFUSE_EMPTY_ANSWERS", "true");
         command.envs(self.options.environment.iter().cloned());
-        command.arg("up").arg("--from").arg(top.join("spin.toml"));
+        command.arg("up").arg("--from").arg(self.manifest());
         command.args(["--listen", &self.listens[number]]);
         command.arg("--state-dir").arg(state);
         for (name, value) in self.variables() {
             command.arg("--variable").arg(format!("{name}={value}"));
         }
-        if let ClusterKind::Real(real) = &self.kind {
-            let file = self.folder.join("runtime-config.toml");
-            let text = format!(
-                "[[client_tls]]\ncomponent_ids = [\"api\", \"reconciler\"]\nhosts = [{:?}]\nca_roots_file = {:?}\n",
-                authority(&self.kube_url)
-                    .split(':')
-                    .next()
-                    .unwrap_or_default(),
-                real.ca.display().to_string()
-            );
-            std::fs::write(&file, text).unwrap_or_else(|e| panic!("{}: {e}", file.display()));
+        if let Some(file) = self.runtime_config() {
             command.arg("--runtime-config-file").arg(file);
         }
         let name = format!("host{number}");
         Process::start(&name, &mut command, &self.folder, "Serving ")
-    }
-
-    fn variables(&self) -> Vec<(String, String)> {
-        let (token, namespace) = match &self.kind {
-            ClusterKind::Embedded => {
-                let namespace = self.options.namespace.as_deref().unwrap_or("default");
-                (EMBEDDED_TOKEN.to_owned(), namespace.to_owned())
-            }
-            ClusterKind::Real(real) => (real.token.clone(), real.namespace.clone()),
-        };
-        let mut variables = vec![
-            ("kube_url".to_owned(), self.kube_url.clone()),
-            ("kube_token".to_owned(), token),
-            ("kube_namespace".to_owned(), namespace),
-            ("tick_token".to_owned(), TICK_TOKEN.to_owned()),
-        ];
-        if let ClusterKind::Real(real) = &self.kind
-            && let Some(image) = &real.image
-        {
-            variables.push(("default_image".to_owned(), image.clone()));
-        }
-        if let Some((server, url)) = &self.postgres {
-            variables.extend(server.variables(url, self.database_network.as_ref()));
-        }
-        variables.extend(self.options.variables.iter().cloned());
-        variables
     }
 
     /// Prints the ends of all logs and keeps the folder.
@@ -432,71 +461,5 @@ impl Drop for Stack {
         }
         let _ = self.janitor.kill();
         let _ = self.janitor.wait();
-    }
-}
-
-fn start_cluster(folder: &Path, listen: &str, options: &Options) -> Process {
-    let mut command = Command::new(ClusterKind::localcluster());
-    command.current_dir(folder);
-    command.args(["--listen", listen, "--token", EMBEDDED_TOKEN]);
-    command.arg("--state-dir").arg(folder.join("cluster"));
-    if let Some(bytes) = options.log_file_bytes {
-        command.args(["--log-file-bytes", &bytes.to_string()]);
-    }
-    if let Some(script) = &options.simulate {
-        command.args(["--runner", "simulated", "--simulate", script]);
-    }
-    Process::start(
-        "localcluster",
-        &mut command,
-        folder,
-        "Serving Kubernetes API ",
-    )
-}
-
-/// The program in a mount namespace of its own, with a small disk in memory in that folder. It goes with the program, so
-/// nothing is left behind; and who is not root has the right to it in a user namespace of his own.
-fn on_a_disk_of_its_own(mebibytes: u32, folder: &Path, program: &Path) -> Command {
-    std::fs::create_dir_all(folder).unwrap_or_else(|e| panic!("{}: {e}", folder.display()));
-    let script = r#"mount -t tmpfs -o "size=$1" executor-test "$2" && chmod 700 "$2" && shift 2 && exec "$@""#;
-    let mut command = Command::new("unshare");
-    command.arg("--mount");
-    if !rustix::process::geteuid().is_root() {
-        command.args(["--user", "--map-root-user"]);
-    }
-    command.args(["/bin/sh", "-c", script, "sh", &format!("{mebibytes}m")]);
-    command.arg(folder).arg(program);
-    command
-}
-
-/// Removes the folder when this test process is gone without having dropped the stack: a static
-/// is never dropped.
-fn janitor(folder: &Path) -> Child {
-    let script =
-        r#"read -r _; sleep 5; [ -e "$1/keep" ] || [ -n "$EXECUTOR_E2E_KEEP" ] || rm -rf -- "$1""#;
-    let mut child = Command::new("/bin/sh")
-        .args(["-c", script, "janitor"])
-        .arg(folder)
-        .current_dir("/")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .expect("/bin/sh starts");
-    // The write end lives as long as this process; forgetting it is the point.
-    std::mem::forget(child.stdin.take());
-    child
-}
-
-/// A port that nothing listens on now.
-fn free_port() -> u16 {
-    let mut seed = Seed::new("ports");
-    let count = u64::from(PORTS.end - PORTS.start);
-    loop {
-        let offset = u16::try_from(seed.below(count)).expect("the range is one of u16");
-        let port = PORTS.start + offset;
-        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
-            return port;
-        }
     }
 }
