@@ -35,6 +35,8 @@ pub enum Submitted {
         execution: Execution,
         /// Its place in the queue, from 1, if it is there.
         queue_position: Option<u64>,
+        /// Whether there may be room for it now, so that [`App::dispatch_submitted`] is the next step.
+        may_run: bool,
     },
     /// The same request was accepted before, under the same idempotency key.
     Replayed(Execution),
@@ -92,9 +94,11 @@ impl<P: Platform> App<P> {
             Inserted::New {
                 execution,
                 queue_position,
+                may_run,
             } => Submitted::New {
                 execution,
                 queue_position,
+                may_run,
             },
             Inserted::Existing {
                 execution,

@@ -1,14 +1,14 @@
 //! What is accepted, as it is stored: an execution with all that belongs to it is one row, and one statement stores it.
 //!
-//! On SQLite that is an INSERT into the view `new_executions`, whose trigger writes the tables; batches are written to these (`batch.rs`). On PostgreSQL it is a call of the function
-//! `accept_executions`, which says itself whether a transaction was left open (`sent.rs`). Both are made by `migrations/*/0015_accepting.sql`.
+//! On SQLite that is an INSERT into the view `new_executions`, whose trigger writes the tables; batches are written to these (`batch.rs`).
+//! On PostgreSQL it is a call of the function `accept_executions`, which says itself whether a transaction was left open (`sent.rs`).
+//! Both are made by `migrations/*/0015_accepting.sql`.
 
 use std::collections::BTreeMap;
 
 use domain::timeline::Entry;
 use domain::{Execution, Submission, Tenant};
 use jiff::Timestamp;
-use serde::ser::{Serialize, SerializeMap, Serializer};
 
 use crate::payload;
 use crate::rows::{Column, changing_columns, fixed_columns, micros};
@@ -27,6 +27,8 @@ pub(crate) struct Accepted<'a> {
     pub(crate) keys: Option<(&'a str, String)>,
     /// Whether those before the first in the queue are counted.
     pub(crate) counts_earlier: bool,
+    /// Whether fewer than so many are dispatched is told.
+    pub(crate) max_running: u32,
 }
 
 impl<S: Sql> ExecutionStore<S> {
@@ -86,22 +88,17 @@ impl<S: Sql> ExecutionStore<S> {
         (!labels.is_empty()).then(|| serde_json::to_string(&labels).unwrap_or_default())
     }
 
-    /// The statement that stores those on PostgreSQL, and answers with a generation and how many are before the first; with nothing where it
-    /// stores nothing.
+    /// The statement that stores those on PostgreSQL, and answers with a generation, how many are before the first, and whether there is room;
+    /// with nothing where it stores nothing.
     pub(crate) fn accept(&self, accepted: Accepted<'_>) -> Statement {
         let count = u32::try_from(accepted.rows.len()).unwrap_or(u32::MAX);
         let limits = self.limits(accepted.tenant);
         let (first_key, behind_keys) = accepted.keys.unzip();
         let earlier = accepted.counts_earlier.then_some(MAX_ACCEPTED_POSITION);
         let dialect = self.sql().dialect();
-        let fitting = |(name, value)| (name, dialect.fitting(value));
         let rows = accepted.rows.into_iter();
-        let rows: Vec<Object> = rows
-            .map(|row| Object(row.into_iter().map(fitting).collect()))
-            .collect();
-        // Names, numbers and texts always are JSON.
-        let given = serde_json::to_string(&rows).unwrap_or_default();
-        let arguments: [Value; 11] = [
+        let given = array(rows.map(|row| row.into_iter().map(|(_, value)| dialect.fitting(value))));
+        let arguments: [Value; 12] = [
             dialect.newest().into(),
             given.into(),
             count.into(),
@@ -113,29 +110,140 @@ impl<S: Sql> ExecutionStore<S> {
             self.rate_cost(accepted.tenant, count).into(),
             micros(accepted.at).into(),
             earlier.into(),
+            accepted.max_running.into(),
         ];
-        self.build("SELECT begun, written, stored_generation, earlier FROM accept_executions(")
-            .commas(arguments, Builder::bind)
-            .text(")")
-            .must_change()
+        self.build(
+            "SELECT begun, written, stored_generation, earlier, room FROM accept_executions(",
+        )
+        .commas(arguments, Builder::bind)
+        .text(")")
+        .must_change()
     }
 }
 
-/// A row as JSON: what is NULL is left out.
-struct Object(Vec<Column>);
+/// Rows as the text of an array of composite values
+/// (<https://www.postgresql.org/docs/current/rowtypes.html#ROWTYPES-IO-SYNTAX>, and that of arrays).
+fn array(rows: impl Iterator<Item = impl Iterator<Item = Value>>) -> String {
+    let mut text = String::from("{");
+    for (number, row) in rows.enumerate() {
+        text.push_str(if number == 0 { "\"(" } else { ",\"(" });
+        for (number, value) in row.enumerate() {
+            if number > 0 {
+                text.push(',');
+            }
+            push_value(&mut text, value);
+        }
+        text.push_str(")\"");
+    }
+    text.push('}');
+    text
+}
 
-impl Serialize for Object {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(None)?;
-        for (name, value) in &self.0 {
-            match value {
-                Value::Null => {}
-                Value::Integer(number) => map.serialize_entry(name, number)?,
-                Value::Real(number) => map.serialize_entry(name, number)?,
-                Value::Text(text) => map.serialize_entry(name, text)?,
-                Value::Blob(bytes) => map.serialize_entry(name, bytes)?,
+/// Adds a value as a row within an array has it: nothing at all is NULL.
+fn push_value(text: &mut String, value: Value) {
+    match value {
+        Value::Null => {}
+        Value::Integer(number) => text.push_str(&number.to_string()),
+        Value::Real(number) => text.push_str(&number.to_string()),
+        Value::Blob(bytes) => {
+            text.push_str("\\\\\\\\x");
+            for byte in bytes {
+                text.push_str(&format!("{byte:02x}"));
             }
         }
-        map.end()
+        Value::Text(value) => {
+            text.push_str("\\\"");
+            let mut rest = &*value;
+            while let Some(at) = rest.find(['"', '\\']) {
+                let (before, from) = rest.split_at(at);
+                text.push_str(before);
+                // The row doubles either, and the array escapes each of the two.
+                let doubled = if from.starts_with('"') {
+                    "\\\"\\\""
+                } else {
+                    "\\\\\\\\"
+                };
+                text.push_str(doubled);
+                rest = &from[1..];
+            }
+            text.push_str(rest);
+            text.push_str("\\\"");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    //! The form of what is given; that PostgreSQL reads it as it was meant, the contract holds on a real server.
+    use domain::{ExecutionId, Resources, Retry, Timeouts};
+
+    use super::*;
+    use crate::sql::{Dialect, Rows, SqlError};
+
+    /// A PostgreSQL that nothing is sent to.
+    struct Nowhere;
+
+    impl Sql for Nowhere {
+        fn dialect(&self) -> Dialect {
+            Dialect::Postgres
+        }
+
+        async fn query(&self, _: Statement) -> Result<Rows, SqlError> {
+            Err(SqlError::Unavailable(String::new()))
+        }
+
+        async fn transaction(&self, _: Vec<Statement>) -> Result<Option<Vec<Rows>>, SqlError> {
+            Err(SqlError::Unavailable(String::new()))
+        }
+    }
+
+    fn submission() -> Submission {
+        Submission {
+            script: "true".to_owned(),
+            interpreter: None,
+            args: Vec::new(),
+            image: "busybox".to_owned(),
+            resources: Resources {
+                cpu: "1".parse().expect("a quantity"),
+                memory: "1Mi".parse().expect("a quantity"),
+                ephemeral_storage: None,
+            },
+            env: BTreeMap::new(),
+            files: BTreeMap::new(),
+            timeouts: Timeouts::default(),
+            retry: Retry::default(),
+            priority: 0,
+            labels: BTreeMap::new(),
+            ttl_seconds: 1,
+            webhook: None,
+            digest: String::new(),
+        }
+    }
+
+    #[test]
+    fn a_row_has_what_the_type_has_in_its_order() {
+        let made = include_str!("../migrations/postgres/0015_accepting.sql");
+        let (_, made) = made
+            .split_once("CREATE TYPE new_execution AS (")
+            .expect("a type");
+        let (made, _) = made.split_once(");").expect("its end");
+        let names = made.split(',').map(|one| one.split_whitespace().next());
+        let names: Vec<&str> = names.map(|name| name.expect("a name")).collect();
+        let (now, submission) = (Timestamp::UNIX_EPOCH, submission());
+        let id = ExecutionId::new(now, [0; 10]);
+        let execution = Execution::accepted(id, now, &Tenant::default(), &submission);
+        let row = ExecutionStore::new(Nowhere).whole_row(&execution, &submission, "", None);
+        let given: Vec<&str> = row.iter().map(|(name, _)| *name).collect();
+        assert_eq!(given, names);
+    }
+
+    #[test]
+    fn rows_are_written_as_an_array_of_composite_values() {
+        let rows = [
+            vec![Value::Null, Value::Integer(-7), Value::Text(String::new())],
+            vec![Value::Text(r#"a,"b"\(NULL)"#.to_owned())],
+        ];
+        let text = array(rows.into_iter().map(Vec::into_iter));
+        assert_eq!(text, r#"{"(,-7,\"\")","(\"a,\"\"b\"\"\\\\(NULL)\")"}"#);
     }
 }

@@ -220,6 +220,7 @@ impl<S: Sql> ExecutionStore<S> {
                     at: first.created_at,
                     keys: key.map(|key| (key.key, key.end())),
                     counts_earlier: false,
+                    max_running: 0,
                 })]
             }
         }

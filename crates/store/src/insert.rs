@@ -34,6 +34,9 @@ pub enum Inserted {
         execution: Execution,
         /// Its place in the queue, as [`queue_position`](ExecutionStore::queue_position) tells it, up to [`MAX_ACCEPTED_POSITION`].
         queue_position: Option<u64>,
+        /// Whether there is a next step: its Job to create if it is dispatched, else a place to take that was left, by
+        /// [`claim_accepted`](ExecutionStore::claim_accepted). What is left in the queue is for [`claim_queued`](ExecutionStore::claim_queued).
+        may_run: bool,
     },
     /// Its idempotency key was taken; nothing was changed.
     Existing {
@@ -96,6 +99,7 @@ impl<S: Sql> ExecutionStore<S> {
                 // Callers' keys have nothing in them that comes before a blank.
                 keys: stored_key.map(|key| (key, format!("{key} "))),
                 counts_earlier: queued.dispatched_at.is_none(),
+                max_running,
             })],
         };
         for _ in 0..INSERT_TRIES {
@@ -148,7 +152,7 @@ impl<S: Sql> ExecutionStore<S> {
             .up_to_date()
             .text(" RETURNING generation, CASE WHEN dispatched_at IS NULL THEN ")
             .earlier(queued, MAX_ACCEPTED_POSITION)
-            .text(" END");
+            .text(" END, NULL");
         let rate = self.take_from_rate(tenant, now, 1);
         let statements = rate.into_iter().chain([first]);
         statements.map(Builder::must_change).collect()
@@ -244,8 +248,12 @@ fn inserted(
     let mut reader = Reader::new("executions", row);
     let generation: u64 = reader.number("generation")?;
     let earlier: Option<u64> = reader.optional_number("count")?;
+    let has_room = reader
+        .optional_number::<i64>("room")?
+        .is_some_and(|room| room != 0);
     let dispatched = at_once.filter(|dispatched| dispatched.generation == generation);
     Ok(Inserted::New {
+        may_run: has_room || dispatched.is_some(),
         execution: dispatched.unwrap_or(queued),
         queue_position: earlier.and_then(|earlier| position(earlier, MAX_ACCEPTED_POSITION)),
     })

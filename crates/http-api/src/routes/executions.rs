@@ -50,12 +50,23 @@ pub async fn create<P: Platform>(
         Submitted::New {
             execution,
             queue_position,
+            may_run,
         } => {
             let view = View {
                 queue_position,
                 ..bare(execution)
             };
-            accepted(app, caller, view, submission, wait).await
+            match wait.filter(|wait| !wait.limit().is_zero()) {
+                Some(wait) => accepted_with_wait(app, caller, view, submission, wait).await,
+                None => {
+                    let reply = shown(StatusCode::CREATED, &view);
+                    let next = may_run.then_some((view.execution, submission));
+                    Reply {
+                        afterwards: Afterwards::of(app, next.into_iter().collect()),
+                        ..reply
+                    }
+                }
+            }
         }
         Submitted::Replayed(execution) => {
             let view = match wait {
@@ -161,20 +172,13 @@ pub(super) fn rules<'a, P: Platform>(app: &'a App<P>, caller: &'a Caller) -> Rul
 }
 
 /// It is stored, so from here on nothing makes the answer another one than 201.
-async fn accepted<P: Platform>(
+async fn accepted_with_wait<P: Platform>(
     app: &App<P>,
     caller: &Caller,
     view: View,
     submission: Submission,
-    wait: Option<Wait>,
+    wait: Wait,
 ) -> Reply<P> {
-    let Some(wait) = wait.filter(|wait| !wait.limit().is_zero()) else {
-        let reply = shown(StatusCode::CREATED, &view);
-        return Reply {
-            afterwards: Afterwards::of(app, vec![(view.execution, submission)]),
-            ..reply
-        };
-    };
     let execution = app.take_submitted(view.execution).await;
     let ended = {
         let end = pin!(app.wait_until_finished(caller, execution.id, wait.limit()));

@@ -45,6 +45,7 @@ fn what_is_inserted_is_read_back() {
         Inserted::New {
             execution: execution.clone(),
             queue_position: Some(1),
+            may_run: false,
         }
     );
     if store.sql().dialect() == Dialect::Postgres {
