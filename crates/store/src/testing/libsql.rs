@@ -5,7 +5,7 @@
 
 use std::cell::RefCell;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
@@ -15,6 +15,9 @@ use crate::sql::{Dialect, Rows, Sql, SqlError, Statement, Value, run_in_turn};
 
 /// Longer than the server lets a statement wait for the write lock.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// For so long others may have the lock, each for a moment, and a machine be busy.
+const BUSY_LIMIT: Duration = Duration::from_secs(60);
 
 /// The largest answer that is read, in bytes: a few logs.
 const MAX_ANSWER_BYTES: u64 = 64 * 1024 * 1024;
@@ -130,12 +133,18 @@ impl Sql for Libsql {
     }
 
     async fn query(&self, statement: Statement) -> Result<Rows, SqlError> {
-        self.run(&statement, true)
+        patiently(|| self.run(&statement, true))
     }
 
     async fn transaction(&self, statements: Vec<Statement>) -> Result<Option<Vec<Rows>>, SqlError> {
+        patiently(|| self.try_transaction(&statements))
+    }
+}
+
+impl Libsql {
+    fn try_transaction(&self, statements: &[Statement]) -> Result<Option<Vec<Rows>>, SqlError> {
         self.control(self.dialect().begin(), false)?;
-        let result = match run_in_turn(&statements, |s| self.run(s, false)) {
+        let result = match run_in_turn(statements, |s| self.run(s, false)) {
             Ok(Some(answers)) => self.control("COMMIT", true).map(|()| Some(answers)),
             other => other,
         };
@@ -144,6 +153,18 @@ impl Sql for Libsql {
             self.pipeline(&[], true)?;
         }
         result
+    }
+}
+
+/// Does it again while others have the lock, as SQLite in the process waits for it: the server gives up after some seconds, which on a busy
+/// machine is soon. Nothing was done by what it has refused.
+fn patiently<T>(mut work: impl FnMut() -> Result<T, SqlError>) -> Result<T, SqlError> {
+    let begun = Instant::now();
+    loop {
+        match work() {
+            Err(SqlError::Busy(_)) if begun.elapsed() < BUSY_LIMIT => {}
+            other => return other,
+        }
     }
 }
 

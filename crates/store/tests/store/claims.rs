@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::sync::Barrier;
 use std::thread;
+use std::time::{Duration, Instant};
 
 use domain::transition::{Observation, waiting};
 use domain::{Execution, ExecutionId, Status, Timeouts, WaitingKind, transition};
@@ -271,6 +272,8 @@ fn no_two_claimers_get_the_same_and_the_limit_holds() {
     const CLAIMERS: usize = 4;
     const EXECUTIONS: usize = 120;
     const MAX_RUNNING: u32 = 7;
+    // Longer than any database takes on a busy machine: who waits for one that has failed is to fail too.
+    const LIMIT: Duration = Duration::from_secs(240);
     let place = Place::new();
     let store = file(&place);
     for n in 0..EXECUTIONS {
@@ -285,7 +288,9 @@ fn no_two_claimers_get_the_same_and_the_limit_holds() {
                 let store = file(place);
                 let mut mine = Vec::new();
                 barrier.wait();
+                let begun = Instant::now();
                 while done.load(std::sync::atomic::Ordering::SeqCst) < EXECUTIONS {
+                    assert!(begun.elapsed() < LIMIT, "another has given up");
                     let claimed = claim(&store, 1_000, MAX_RUNNING, 3);
                     assert!(running(&store) <= MAX_RUNNING);
                     for execution in &claimed {
