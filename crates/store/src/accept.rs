@@ -95,10 +95,15 @@ impl<S: Sql> ExecutionStore<S> {
         let limits = self.limits(accepted.tenant);
         let (first_key, behind_keys) = accepted.keys.unzip();
         let earlier = accepted.counts_earlier.then_some(MAX_ACCEPTED_POSITION);
+        let with = |name: &str| {
+            let has = |row: &&Vec<Column>| row.iter().any(|(n, v)| *n == name && *v != Value::Null);
+            u32::try_from(accepted.rows.iter().filter(has).count()).unwrap_or(u32::MAX)
+        };
+        let (labeled, hooked) = (with("label_rows"), with("webhook_url"));
         let dialect = self.sql().dialect();
         let rows = accepted.rows.into_iter();
         let given = array(rows.map(|row| row.into_iter().map(|(_, value)| dialect.fitting(value))));
-        let arguments: [Value; 12] = [
+        let arguments: [Value; 14] = [
             dialect.newest().into(),
             given.into(),
             count.into(),
@@ -111,6 +116,8 @@ impl<S: Sql> ExecutionStore<S> {
             micros(accepted.at).into(),
             earlier.into(),
             accepted.max_running.into(),
+            labeled.into(),
+            hooked.into(),
         ];
         self.build(
             "SELECT begun, written, stored_generation, earlier, room FROM accept_executions(",

@@ -14,7 +14,8 @@ use crate::{ExecutionStore, MAX_ROWS, Step, StoreError};
 /// A place in the queue beyond this is not counted: the count reads as many index entries.
 pub const MAX_QUEUE_POSITION: u32 = 1_000;
 
-/// The same when it is accepted: behind a long queue, counting on would cost as much again as storing it.
+/// The same when it is accepted, and then it is not counted at all where more wait: behind a long queue that would cost a quarter of what
+/// storing it does.
 pub const MAX_ACCEPTED_POSITION: u32 = 100;
 
 /// How often a write is tried again whose line of the timeline another writer's took the place of. Each time one more line is

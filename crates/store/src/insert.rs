@@ -150,7 +150,11 @@ impl<S: Sql> ExecutionStore<S> {
             .tenants_queue_takes(tenant, 1, self.limits(tenant).queued)
             .text(" AND ")
             .up_to_date()
-            .text(" RETURNING generation, CASE WHEN dispatched_at IS NULL THEN ")
+            .text(" RETURNING generation, CASE WHEN dispatched_at IS NULL AND ")
+            .queued()
+            .text(" <= ")
+            .bind(MAX_ACCEPTED_POSITION + 1)
+            .text(" THEN ")
             .earlier(queued, MAX_ACCEPTED_POSITION)
             .text(" END, NULL");
         let rate = self.take_from_rate(tenant, now, 1);

@@ -7,8 +7,11 @@
 -- are of the tenant `whose`, and there are `many`. It is written only where `newest` is a step of the schema that was made, as many fit into the queue
 -- (`queue_most`, and `tenants_most` of the tenant's own), no key from `first_key` up to `behind_keys` is taken, and the tenant has so much of its
 -- rate left (`cost`, in microseconds at the time `at_time`). A limit that is NULL does not hold anybody back. The first of them has `earlier`
--- others before it in the queue, counted up to `most_earlier`. `room` tells whether fewer than `most_running` were dispatched: as a rule more are,
+-- others before it in the queue, counted where no more than `most_earlier` wait in all. `room` tells whether fewer than `most_running` were dispatched: as a rule more are,
 -- and then nobody need ask again for a place.
+--
+-- `labeled` and `hooked` say how many have labels or a webhook: each statement has its cost, also where it writes nothing, and so has each question that
+-- is not asked only for being NULL.
 --
 -- It answers with one row always, whose first columns are those that every answer has (`crates/store/src/sent.rs`).
 --
@@ -27,33 +30,41 @@ CREATE TYPE new_execution AS (
 
 CREATE FUNCTION accept_executions(
     newest BIGINT, given TEXT, many BIGINT, whose TEXT, queue_most BIGINT, tenants_most BIGINT, first_key TEXT, behind_keys TEXT,
-    cost BIGINT, at_time BIGINT, most_earlier BIGINT, most_running BIGINT, OUT begun INTEGER, OUT written INTEGER,
-    OUT stored_generation BIGINT, OUT earlier BIGINT, OUT room INTEGER)
+    cost BIGINT, at_time BIGINT, most_earlier BIGINT, most_running BIGINT, labeled BIGINT, hooked BIGINT, OUT begun INTEGER,
+    OUT written INTEGER, OUT stored_generation BIGINT, OUT earlier BIGINT, OUT room INTEGER)
     LANGUAGE plpgsql SET enable_seqscan = off SET enable_sort = off SET jit = off
     SET plan_cache_mode = force_generic_plan AS $$
     DECLARE
-        place RECORD;
+        rows new_execution[];
+        waiting BIGINT;
     BEGIN
         begun := (current_setting('transaction_deferrable') = 'on'
             AND current_setting('default_transaction_deferrable') = 'off')::INTEGER;
-        IF NOT EXISTS (SELECT 1 FROM schema_migrations WHERE version = newest) THEN
+        PERFORM 1 FROM schema_migrations WHERE version = newest;
+        IF NOT FOUND THEN
             RETURN;
         END IF;
-        IF queue_most IS NOT NULL AND many > queue_most - (SELECT last_value FROM queue_arrivals)
-            - coalesce((SELECT value FROM counters WHERE name = 'places' AND label = 'queued'), 0) THEN
+        waiting := (SELECT last_value FROM queue_arrivals)
+            + coalesce((SELECT value FROM counters WHERE name = 'places' AND label = 'queued'), 0);
+        IF many > queue_most - waiting THEN
             RETURN;
         END IF;
-        IF tenants_most IS NOT NULL AND many > tenants_most
-            - (SELECT count(*) FROM (SELECT 1 FROM executions WHERE dispatched_at IS NULL AND status <> 'FINISHED' AND not_before = 0
-            AND tenant = whose LIMIT tenants_most) AS ready)
-            - (SELECT count(*) FROM (SELECT 1 FROM executions WHERE dispatched_at IS NULL AND status <> 'FINISHED' AND not_before > 0
-            AND tenant = whose LIMIT tenants_most) AS postponed) THEN
-            RETURN;
+        IF tenants_most IS NOT NULL THEN
+            IF many > tenants_most
+                - (SELECT count(*) FROM (SELECT 1 FROM executions WHERE dispatched_at IS NULL AND status <> 'FINISHED'
+                AND not_before = 0 AND tenant = whose LIMIT tenants_most) AS ready)
+                - (SELECT count(*) FROM (SELECT 1 FROM executions WHERE dispatched_at IS NULL AND status <> 'FINISHED'
+                AND not_before > 0 AND tenant = whose LIMIT tenants_most) AS postponed) THEN
+                RETURN;
+            END IF;
         END IF;
         -- Of two at once with one key, the later is refused by the index.
-        IF first_key IS NOT NULL AND EXISTS (SELECT 1 FROM executions WHERE idempotency_key IS NOT NULL
-            AND idempotency_key >= first_key AND idempotency_key < behind_keys) THEN
-            RETURN;
+        IF first_key IS NOT NULL THEN
+            PERFORM 1 FROM executions WHERE idempotency_key IS NOT NULL
+                AND idempotency_key >= first_key AND idempotency_key < behind_keys LIMIT 1;
+            IF FOUND THEN
+                RETURN;
+            END IF;
         END IF;
         IF cost IS NOT NULL THEN
             INSERT INTO rates (tenant, busy_until) SELECT whose, at_time + cost WHERE cost <= 60000000
@@ -63,33 +74,40 @@ CREATE FUNCTION accept_executions(
                 RETURN;
             END IF;
         END IF;
-        WITH new AS MATERIALIZED (SELECT * FROM unnest(given::new_execution[])),
-        stored AS (INSERT INTO executions (id, generation, status, created_at, dispatched_at, job_uid, started_at, finished_at, outcome,
-            reason, message, exit_code, signal, waiting_kind, waiting_message, image, cpu, memory, ephemeral_storage, queue_seconds,
+        rows := given;
+        INSERT INTO executions (
+            id, generation, status, created_at, dispatched_at, job_uid, started_at, finished_at, outcome, reason, message,
+            exit_code, signal, waiting_kind, waiting_message, image, cpu, memory, ephemeral_storage, queue_seconds,
             start_seconds, run_seconds, grace_seconds, labels, log_bytes, log_lost_bytes, log_complete, deadline_at, digest,
             idempotency_key, rank, cancel_requested_at, stopping_since, ttl_seconds, attempt, due_at, retry_limit, retry_on,
             timed_out_at, tenant, traceparent, created_by, created_by_name, created_from)
-            SELECT id, generation, status, created_at, dispatched_at, job_uid, started_at, finished_at, outcome,
-            reason, message, exit_code, signal, waiting_kind, waiting_message, image, cpu, memory, ephemeral_storage, queue_seconds,
+            SELECT
+            id, generation, status, created_at, dispatched_at, job_uid, started_at, finished_at, outcome, reason, message,
+            exit_code, signal, waiting_kind, waiting_message, image, cpu, memory, ephemeral_storage, queue_seconds,
             start_seconds, run_seconds, grace_seconds, labels, log_bytes, log_lost_bytes, log_complete, deadline_at, digest,
             idempotency_key, rank, cancel_requested_at, stopping_since, ttl_seconds, attempt, due_at, retry_limit, retry_on,
-            timed_out_at, tenant, traceparent, created_by, created_by_name, created_from FROM new),
-        bodies AS (INSERT INTO payloads (execution_id, body) SELECT id, body FROM new),
-        named AS (INSERT INTO labels (execution_id, name, value, execution_created_at, execution_tenant)
-            SELECT id, label.key, label.value, created_at, tenant FROM new CROSS JOIN LATERAL json_each_text(label_rows::JSON) AS label),
-        hooks AS (INSERT INTO webhooks (execution_id, url, secret_ref)
-            SELECT id, webhook_url, webhook_secret_ref FROM new WHERE webhook_url IS NOT NULL),
-        told AS (INSERT INTO events (execution_id, sequence, at, last_at, count, kind, source, message)
-            SELECT id, 1, event_at, event_last_at, event_count, event_kind, event_source, event_message FROM new)
-        SELECT id, rank, created_at, generation INTO place FROM new LIMIT 1;
-        IF most_earlier IS NOT NULL THEN
+            timed_out_at, tenant, traceparent, created_by, created_by_name, created_from
+            FROM unnest(rows);
+        INSERT INTO payloads (execution_id, body) SELECT id, body FROM unnest(rows);
+        IF labeled > 0 THEN
+            INSERT INTO labels (execution_id, name, value, execution_created_at, execution_tenant)
+                SELECT id, label.key, label.value, created_at, tenant
+                FROM unnest(rows) CROSS JOIN LATERAL json_each_text(label_rows::JSON) AS label;
+        END IF;
+        IF hooked > 0 THEN
+            INSERT INTO webhooks (execution_id, url, secret_ref)
+                SELECT id, webhook_url, webhook_secret_ref FROM unnest(rows) WHERE webhook_url IS NOT NULL;
+        END IF;
+        INSERT INTO events (execution_id, sequence, at, last_at, count, kind, source, message)
+            SELECT id, 1, event_at, event_last_at, event_count, event_kind, event_source, event_message FROM unnest(rows);
+        stored_generation := rows[1].generation;
+        IF waiting <= most_earlier THEN
             SELECT count(*) INTO earlier FROM (SELECT 1 FROM executions WHERE dispatched_at IS NULL AND status <> 'FINISHED'
                 AND not_before = 0 AND executions.tenant = whose
-                AND (executions.rank, executions.created_at, executions.id) < (place.rank, place.created_at, place.id)
+                AND (executions.rank, executions.created_at, executions.id) < (rows[1].rank, rows[1].created_at, rows[1].id)
                 ORDER BY rank, created_at, id LIMIT most_earlier) AS before_it;
         END IF;
         room := (coalesce((SELECT value FROM counters WHERE name = 'places' AND label = 'dispatched'), 0) < most_running)::INTEGER;
         written := 1;
-        stored_generation := place.generation;
     END
     $$
