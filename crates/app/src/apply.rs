@@ -74,6 +74,7 @@ impl<P: Platform> App<P> {
         observation: &Observation,
         pod: Option<&PodObservation>,
     ) -> Result<Applied, Error> {
+        self.writes.follow(id).await;
         let mut known = self.records.take(id);
         for _ in 0..=CAS_ATTEMPTS {
             let is_read = known.is_none();

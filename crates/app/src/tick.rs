@@ -64,7 +64,7 @@ const LISTED_AT: &str = "listedAt";
 const FULL_LIST_EVERY: SignedDuration = SignedDuration::from_mins(5);
 
 /// How many pods' observations are worked on at once: each is a few round trips to the store and the API server.
-const OBSERVATIONS_IN_FLIGHT: usize = 16;
+const OBSERVATIONS_IN_FLIGHT: usize = 64;
 
 /// What one tick did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -1,24 +1,31 @@
 //! Steps of several executions, stored together: whoever comes while a write is under way goes into the next one.
 //!
-//! A tick carries out the news of many pods at once, and each step waits for its own to be stored before it acts on it. There is no timer:
-//! the first who comes writes, and takes along who is there by then; so a step that comes alone waits for nobody.
+//! A tick carries out the news of many pods at once, and each step waits for its own to be stored before it acts on it. The first who comes
+//! writes, and takes along who is there by then. A step that comes alone waits for nobody; one that comes right behind a write waits a
+//! moment for others, since a write costs nearly the same whatever is in it.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::{Poll, Waker};
+use std::time::Duration;
 
-use domain::{Entry, Execution};
+use domain::{Entry, Execution, ExecutionId};
+use jiff::Timestamp;
 use store::{Change, Landed, Step, StoreError, StoredLog, Written};
 
-use crate::{App, Error, Platform};
+use crate::{App, Error, Platform, Runtime};
 
 /// So many are written together at most: more than are worked on at once, and a write that others wait a few milliseconds for.
 const MOST_TOGETHER: usize = 64;
 
 /// After so much text of logs no more is taken along: with the largest log on top it stays under what a host takes at once.
 const LOGS_AT_ONCE_BYTES: usize = 1 << 20;
+
+/// So long after a write others are waited for before the next: a few of them where hundreds of steps a second come, and far less than
+/// anybody sees. Draining took a third of the writes with it.
+const APART: Duration = Duration::from_millis(4);
 
 /// How often others are let go on first before a write, as long as that brings any along: what an answer of the API server wakes
 /// comes to its step in two or three turns.
@@ -30,6 +37,8 @@ pub(crate) struct Writes {
     waiting: RefCell<VecDeque<Rc<Slot>>>,
     /// Somebody writes.
     is_taken: Cell<bool>,
+    /// When the last write was over.
+    written_at: Cell<Option<Timestamp>>,
 }
 
 /// One step, and what became of it.
@@ -39,6 +48,8 @@ struct Slot {
     log: Option<StoredLog>,
     became: RefCell<Option<Result<Landed, StoreError>>>,
     waker: RefCell<Option<Waker>>,
+    /// Those who go on from this step.
+    followers: RefCell<Vec<Waker>>,
 }
 
 impl Slot {
@@ -61,6 +72,11 @@ impl Slot {
     fn settle(&self, became: Result<Landed, StoreError>) {
         self.became.replace(Some(became));
         self.wake();
+        self.wake_followers();
+    }
+
+    fn wake_followers(&self) {
+        self.followers.take().into_iter().for_each(Waker::wake);
     }
 
     fn wake(&self) {
@@ -91,6 +107,25 @@ impl Writes {
 
     fn len(&self) -> usize {
         self.waiting.borrow().len()
+    }
+
+    /// Waits as long as a step of that execution waits to be written: whoever writes it has the record afterwards, which need not be
+    /// read then.
+    pub(crate) async fn follow(&self, id: ExecutionId) {
+        let mut has_waited = false;
+        poll_fn(|context| {
+            let waiting = self.waiting.borrow();
+            let Some(slot) = waiting.iter().find(|slot| slot.next.id == id) else {
+                return Poll::Ready(());
+            };
+            has_waited = true;
+            slot.followers.borrow_mut().push(context.waker().clone());
+            Poll::Pending
+        })
+        .await;
+        if has_waited {
+            let_others().await;
+        }
     }
 
     /// Somebody who waits may have the turn.
@@ -125,6 +160,7 @@ impl Drop for Wait<'_> {
     fn drop(&mut self) {
         let is_it = |slot: &Rc<Slot>| Rc::ptr_eq(slot, &self.slot);
         self.writes.waiting.borrow_mut().retain(|slot| !is_it(slot));
+        self.slot.wake_followers();
         self.writes.pass_on();
     }
 }
@@ -177,6 +213,7 @@ impl<P: Platform> App<P> {
             log: log.cloned(),
             became: RefCell::default(),
             waker: RefCell::default(),
+            followers: RefCell::default(),
         });
         // Who has the turn may find so many before it that its own is not among those that go together.
         while let Some(turn) = wait.turn().await {
@@ -189,6 +226,14 @@ impl<P: Platform> App<P> {
 
     /// Writes what is there, and tells each what became of its own.
     async fn write_together(&self, mut turn: Turn<'_>) {
+        if let Some(written_at) = self.writes.written_at.get() {
+            let since = self.runtime.now().duration_since(written_at);
+            let rest =
+                Duration::try_from(since).map_or(Duration::ZERO, |d| APART.saturating_sub(d));
+            if !rest.is_zero() {
+                self.runtime.sleep(rest).await;
+            }
+        }
         for _ in 0..TURNS_FOR_OTHERS {
             let before = self.writes.len();
             let_others().await;
@@ -216,6 +261,7 @@ impl<P: Platform> App<P> {
                 }
             }
         }
+        self.writes.written_at.set(Some(self.runtime.now()));
     }
 
     async fn write_alone(&self, slot: &Slot) -> Result<Landed, StoreError> {
@@ -263,6 +309,7 @@ mod tests {
             log: None,
             became: RefCell::default(),
             waker: RefCell::default(),
+            followers: RefCell::default(),
         }
     }
 
@@ -309,6 +356,30 @@ mod tests {
         // Who went away has nothing written any more.
         assert_eq!(turn.group.len(), 1);
         assert!(Rc::ptr_eq(&turn.group[0], &second.slot));
+    }
+
+    #[test]
+    fn who_goes_on_from_a_step_waits_until_it_is_written_or_given_up() {
+        let writes = Writes::default();
+        let mut context = Context::from_waker(Waker::noop());
+        for gives_up in [false, true] {
+            let first = writes.add(slot());
+            let id = first.slot.next.id;
+            let mut follows = pin!(writes.follow(id));
+            assert!(follows.as_mut().poll(&mut context).is_pending());
+            if gives_up {
+                drop(first);
+            } else {
+                let mut turn = poll(&first).flatten().expect("nobody writes");
+                turn.take();
+                turn.group[0].settle(Ok(Landed::NotStored));
+            }
+            // Whoever has written goes on first.
+            assert!(follows.as_mut().poll(&mut context).is_pending());
+            assert!(follows.as_mut().poll(&mut context).is_ready());
+        }
+        let mut nobody = pin!(writes.follow(slot().next.id));
+        assert!(nobody.as_mut().poll(&mut context).is_ready());
     }
 
     #[test]
