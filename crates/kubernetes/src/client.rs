@@ -96,12 +96,21 @@ impl<T: Transport> Client<T> {
         &self.config
     }
 
+    /// The same client for the objects of that namespace.
+    pub fn within(&self, namespace: &str) -> Client<&T> {
+        Client {
+            config: self.config.clone().with_namespace(namespace),
+            transport: &self.transport,
+        }
+    }
+
     /// The same client for requests that are part of a trace: each has that header `traceparent`, for servers that trace
     /// themselves.
-    pub fn traced(&self, traceparent: &str) -> Client<&T> {
-        Client {
-            config: self.config.clone().with_traceparent(traceparent),
-            transport: &self.transport,
+    #[must_use]
+    pub fn traced(self, traceparent: &str) -> Self {
+        Self {
+            config: self.config.with_traceparent(traceparent),
+            ..self
         }
     }
 

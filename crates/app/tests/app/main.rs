@@ -12,6 +12,7 @@ mod follows;
 mod forgetting;
 mod lists;
 mod metrics;
+mod namespaces;
 mod queue;
 mod retries;
 mod rotations;

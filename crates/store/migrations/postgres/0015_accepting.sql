@@ -58,19 +58,19 @@ CREATE FUNCTION accept_executions(
             start_seconds BIGINT, run_seconds BIGINT, grace_seconds BIGINT, labels TEXT, log_bytes BIGINT, log_lost_bytes BIGINT,
             log_complete BIGINT, deadline_at BIGINT, digest TEXT, idempotency_key TEXT, rank BIGINT, cancel_requested_at BIGINT,
             stopping_since BIGINT, ttl_seconds BIGINT, attempt BIGINT, due_at BIGINT, retry_limit BIGINT, retry_on TEXT,
-            timed_out_at BIGINT, tenant TEXT, traceparent TEXT, created_by TEXT, created_by_name TEXT, created_from TEXT,
+            timed_out_at BIGINT, tenant TEXT, namespace TEXT, traceparent TEXT, created_by TEXT, created_by_name TEXT, created_from TEXT,
             body TEXT, label_rows TEXT, webhook_url TEXT, webhook_secret_ref TEXT, event_at BIGINT, event_last_at BIGINT,
             event_count BIGINT, event_kind TEXT, event_source TEXT, event_message TEXT)),
         stored AS (INSERT INTO executions (id, generation, status, created_at, dispatched_at, job_uid, started_at, finished_at, outcome,
             reason, message, exit_code, signal, waiting_kind, waiting_message, image, cpu, memory, ephemeral_storage, queue_seconds,
             start_seconds, run_seconds, grace_seconds, labels, log_bytes, log_lost_bytes, log_complete, deadline_at, digest,
             idempotency_key, rank, cancel_requested_at, stopping_since, ttl_seconds, attempt, due_at, retry_limit, retry_on,
-            timed_out_at, tenant, traceparent, created_by, created_by_name, created_from)
+            timed_out_at, tenant, namespace, traceparent, created_by, created_by_name, created_from)
             SELECT id, generation, status, created_at, dispatched_at, job_uid, started_at, finished_at, outcome,
             reason, message, exit_code, signal, waiting_kind, waiting_message, image, cpu, memory, ephemeral_storage, queue_seconds,
             start_seconds, run_seconds, grace_seconds, labels, log_bytes, log_lost_bytes, log_complete, deadline_at, digest,
             idempotency_key, rank, cancel_requested_at, stopping_since, ttl_seconds, attempt, due_at, retry_limit, retry_on,
-            timed_out_at, tenant, traceparent, created_by, created_by_name, created_from FROM new),
+            timed_out_at, tenant, namespace, traceparent, created_by, created_by_name, created_from FROM new),
         bodies AS (INSERT INTO payloads (execution_id, body) SELECT id, body FROM new),
         named AS (INSERT INTO labels (execution_id, name, value, execution_created_at, execution_tenant)
             SELECT id, label.key, label.value, created_at, tenant FROM new CROSS JOIN LATERAL json_each_text(label_rows::JSON) AS label),
