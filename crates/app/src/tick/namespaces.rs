@@ -31,7 +31,7 @@ const OTHERS: &str = "namespaces";
 pub(super) struct Watched {
     pub namespace: String,
     /// Whether it is the one of those whose tenants have none of their own.
-    pub is_default: bool,
+    is_default: bool,
     /// Whether it is in the settings, or executions are in it. Else only what is left of them there is looked after.
     is_wanted: bool,
     /// Nothing is left there, or nothing that we may look at.
@@ -43,7 +43,7 @@ pub(super) struct Watched {
     /// The list under way.
     pub pass: RefCell<Option<Pass>>,
     /// When a list came to its end.
-    pub listed_at: Cell<Option<Timestamp>>,
+    listed_at: Cell<Option<Timestamp>>,
     /// Something was left undone that a list tells of which begins from now on.
     pub missed: Cell<bool>,
     /// Given with each of these.
