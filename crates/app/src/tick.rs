@@ -116,7 +116,7 @@ impl<P: Platform> App<P> {
     /// a receiver of webhooks that hangs at the end gets two seconds more and not the whole time of an attempt.
     ///
     /// # Errors
-    /// When the store fails at the lease. What fails later is counted in the report.
+    /// When the store fails at the lease, or at what the tick before has left. What fails later is counted in the report.
     pub async fn tick(&self, budget: Duration) -> Result<TickReport, Error> {
         self.tick_within(budget, SignedDuration::ZERO, Some(LAST_ATTEMPTS))
             .await
@@ -162,36 +162,21 @@ impl<P: Platform> App<P> {
             self.runtime.sleep(LEASE_POLL).await;
         }
         let ends_at = called + SignedDuration::try_from(budget).unwrap_or(LEASE_TTL);
-        let (last, unknown) = match self.last_left().await {
-            Ok(last) => (last, None),
-            Err(error) => (LastLeft::default(), Some(error)),
+        let (watched, last) = match self.take_up().await {
+            Ok(found) => found,
+            Err(error) => {
+                // It ends by itself where that fails, too.
+                let now = self.runtime.now();
+                let _ = self
+                    .store
+                    .release_lease(LEASE, &holder, now, &Spent::default())
+                    .await;
+                return Err(error);
+            }
         };
-        let watched = self.watched(&last);
         let (to_follow, wanted) = unbounded();
-        let tick = Tick {
-            app: self,
-            holder,
-            ends_at,
-            attempts_end: last_attempts.map(|more| ends_at + more),
-            lost: Cell::new(false),
-            dispatched: Cell::new(0),
-            finished: Cell::new(0),
-            forgotten: Cell::new(0),
-            swept: Cell::new(0),
-            failures: Cell::new(0),
-            last_failures: RefCell::default(),
-            listed: Cell::new(false),
-            watched,
-            page_turn: Mutex::default(),
-            kept: RefCell::default(),
-            done: RefCell::default(),
-            in_hand: InHand::default(),
-            to_follow,
-            room: Signal::default(),
-        };
-        if let Some(error) = unknown {
-            tick.failed("where the last tick left off could not be read", &error);
-        }
+        let attempts_end = last_attempts.map(|more| ends_at + more);
+        let tick = Tick::new(self, holder, ends_at, attempts_end, watched, to_follow);
         self.meter.is_stored_regularly.set(true);
         let leading = async {
             let report = tick.run(last, wanted).await;
@@ -222,6 +207,39 @@ impl<P: Platform> App<P> {
             requests,
             watches,
             ..Spent::default()
+        }
+    }
+}
+
+impl<'a, P: Platform> Tick<'a, P> {
+    fn new(
+        app: &'a App<P>,
+        holder: String,
+        ends_at: Timestamp,
+        attempts_end: Option<Timestamp>,
+        watched: Vec<Watched>,
+        to_follow: ToFollow,
+    ) -> Self {
+        Self {
+            app,
+            holder,
+            ends_at,
+            attempts_end,
+            lost: Cell::new(false),
+            dispatched: Cell::new(0),
+            finished: Cell::new(0),
+            forgotten: Cell::new(0),
+            swept: Cell::new(0),
+            failures: Cell::new(0),
+            last_failures: RefCell::default(),
+            listed: Cell::new(false),
+            watched,
+            page_turn: Mutex::default(),
+            kept: RefCell::default(),
+            done: RefCell::default(),
+            in_hand: InHand::default(),
+            to_follow,
+            room: Signal::default(),
         }
     }
 }

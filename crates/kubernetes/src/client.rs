@@ -550,3 +550,7 @@ fn bad_input(error: kube_core::request::Error) -> Error {
 #[cfg(test)]
 #[path = "client_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "client_within_tests.rs"]
+mod within_tests;

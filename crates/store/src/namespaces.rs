@@ -23,14 +23,14 @@ impl<S: Sql> ExecutionStore<S> {
     pub async fn namespaces_in_use(&self) -> Result<Vec<Namespace>, StoreError> {
         let statement = self
             .build(
-                "WITH RECURSIVE found (name) AS (SELECT (SELECT namespace FROM executions WHERE ",
+                "SELECT in_use.name FROM (WITH RECURSIVE found (name) AS (SELECT (SELECT namespace FROM executions WHERE ",
             )
             .text(ELSEWHERE)
             .text(" ORDER BY namespace LIMIT 1) UNION ALL SELECT (SELECT namespace FROM executions WHERE ")
             .text(ELSEWHERE)
             .text(
                 " AND namespace > found.name ORDER BY namespace LIMIT 1) FROM found WHERE found.name IS NOT NULL) \
-                 SELECT name FROM found WHERE name IS NOT NULL",
+                 SELECT name FROM found WHERE name IS NOT NULL) AS in_use",
             )
             .statement();
         let rows = self.query(statement).await?.rows.into_iter();

@@ -23,6 +23,8 @@ use std::str::FromStr;
 
 use store::{Statement, Value};
 
+use crate::world::OWN_NAMESPACE;
+
 /// One mistake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mutant {
@@ -66,11 +68,13 @@ pub enum Mutant {
     MissForgotten,
     /// Of steps that are written together, those whose row was another's meanwhile are taken for written.
     LossTakenForWritten,
+    /// The namespace that an execution is accepted for is not stored, so that ticks go by another one.
+    NamespaceDropped,
 }
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::NoCompareAndSet,
         Self::NoUidPrecondition,
         Self::OrphanedPods,
@@ -91,6 +95,7 @@ impl Mutant {
         Self::ListForgotten,
         Self::MissForgotten,
         Self::LossTakenForWritten,
+        Self::NamespaceDropped,
     ];
 
     /// Makes the mistake where it is one of a statement.
@@ -155,6 +160,14 @@ impl Mutant {
                     .iter_mut()
                     .filter(keys)
                     .for_each(|key| *key = Value::Null);
+            }
+            Self::NamespaceDropped
+                if sql.contains("INSERT INTO new_executions")
+                    || sql.starts_with("INSERT INTO executions") =>
+            {
+                let named = |value: &&mut Value| **value == OWN_NAMESPACE.into();
+                let names = statement.params.iter_mut().filter(named);
+                names.for_each(|name| *name = Value::Null);
             }
             Self::VersionDropped
                 if sql.starts_with("INSERT INTO state")

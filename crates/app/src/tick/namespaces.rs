@@ -62,12 +62,20 @@ struct Left {
 /// By the names of the namespaces.
 type LeftByName = BTreeMap<String, Left>;
 
-/// As text; nothing of none.
-fn text(left: &LeftByName) -> String {
+/// What is left of those that are not the default one, as it is stored: during a tick without the versions.
+fn others(watched: &[Watched], with_versions: bool) -> String {
+    let left = |at: &Watched| Left {
+        version: at.version.borrow().clone().filter(|_| with_versions),
+        listed_at: at.listed_at.get(),
+        listing: at.listing(),
+    };
+    let others = watched.iter();
+    let others = others.filter(|at| !at.is_default && !at.is_done.get());
+    let left: LeftByName = others.map(|at| (at.namespace.clone(), left(at))).collect();
     if left.is_empty() {
         return String::new();
     }
-    serde_json::to_string(left).unwrap_or_default()
+    serde_json::to_string(&left).unwrap_or_default()
 }
 
 impl Watched {
@@ -138,10 +146,7 @@ impl Watched {
 }
 
 /// What a tick finds.
-#[derive(Default)]
 pub(super) struct LastLeft {
-    /// What could not be read is not written over either: it says where Jobs may be left.
-    is_known: bool,
     in_use: Vec<Namespace>,
     version: Option<String>,
     listed_at: Option<Timestamp>,
@@ -150,13 +155,31 @@ pub(super) struct LastLeft {
 }
 
 impl<P: Platform> App<P> {
+    /// The namespaces that a tick looks after, each where the tick before has left it, and what that left.
+    ///
+    /// Their names are stored before anything is done in them: an end that is stored may leave its Job behind, and by then no setting may
+    /// have the namespace any more. Without that a tick does nothing.
+    ///
+    /// # Errors
+    /// When the store cannot say, or not take the names.
+    pub(super) async fn take_up(&self) -> Result<(Vec<Watched>, LastLeft), Error> {
+        let mut last = self.last_left().await?;
+        let watched = self.watched(&last);
+        let noted: LeftByName = serde_json::from_str(&last.others).unwrap_or_default();
+        let is_noted = |at: &Watched| at.is_default || noted.contains_key(&at.namespace);
+        if !watched.iter().all(is_noted) {
+            last.others = others(&watched, false);
+            self.store.set_state(OTHERS, &last.others).await?;
+        }
+        Ok((watched, last))
+    }
+
     /// Where executions run, and where the tick before has left off.
-    pub(super) async fn last_left(&self) -> Result<LastLeft, Error> {
+    async fn last_left(&self) -> Result<LastLeft, Error> {
         let in_use = self.store.namespaces_in_use().await?;
         let keys = [RESOURCE_VERSION, LISTED_AT, LISTING, OTHERS];
         let [version, listed_at, listing, others] = self.store.get_states(keys).await?;
         Ok(LastLeft {
-            is_known: true,
             in_use,
             version: version.filter(|version| !version.is_empty()),
             listed_at: listed_at.and_then(|text| text.parse().ok()),
@@ -167,7 +190,7 @@ impl<P: Platform> App<P> {
 
     /// The namespace of all, those of the settings, those that executions are in besides, since their tenant may have got another one or
     /// none since they were accepted, and those where Jobs may be left of these. Each is where the tick before has left it.
-    pub(super) fn watched(&self, last: &LastLeft) -> Vec<Watched> {
+    fn watched(&self, last: &LastLeft) -> Vec<Watched> {
         let default = &self.config.kube_namespace;
         let configured = self.config.callers.namespaces();
         let wanted: BTreeSet<&str> = configured
@@ -220,16 +243,14 @@ impl<P: Platform> Tick<'_, P> {
 
     async fn try_to_take_place(&self, last: LastLeft) -> Result<(), Error> {
         let store = &self.app.store;
-        self.kept.borrow_mut().insert(LISTING, last.listing);
-        if last.is_known {
-            self.kept.borrow_mut().insert(OTHERS, last.others);
-        }
+        let others = others(&self.watched, false);
+        let are_taken = others == last.others;
+        self.kept
+            .replace([(LISTING, last.listing), (OTHERS, last.others)].into());
         if last.version.is_some() {
             store.set_state(RESOURCE_VERSION, "").await?;
         }
-        let mut others = self.watched.iter().filter(|at| !at.is_default);
-        if others.any(|at| at.knows_version.get()) {
-            let others = self.others(false);
+        if !are_taken {
             store.set_state(OTHERS, &others).await?;
             self.kept.borrow_mut().insert(OTHERS, others);
         }
@@ -241,7 +262,7 @@ impl<P: Platform> Tick<'_, P> {
         if at.is_default {
             self.keep(LISTING, at.listing().text()).await
         } else {
-            self.keep(OTHERS, self.others(false)).await
+            self.keep(OTHERS, others(&self.watched, false)).await
         }
     }
 
@@ -274,27 +295,13 @@ impl<P: Platform> Tick<'_, P> {
                     .await?;
             }
         }
-        self.keep(OTHERS, self.others(true)).await;
+        self.keep(OTHERS, others(&self.watched, true)).await;
         Ok(())
     }
 
-    /// What is left of the others: during a tick without the versions.
-    fn others(&self, with_versions: bool) -> String {
-        let left = |at: &Watched| Left {
-            version: at.version.borrow().clone().filter(|_| with_versions),
-            listed_at: at.listed_at.get(),
-            listing: at.listing(),
-        };
-        let others = self.watched.iter();
-        let others = others.filter(|at| !at.is_default && !at.is_done.get());
-        text(&others.map(|at| (at.namespace.clone(), left(at))).collect())
-    }
-
     async fn keep(&self, key: &'static str, text: String) -> bool {
-        match self.kept.borrow().get(key) {
-            Some(kept) if *kept == text => return true,
-            Some(_) => {}
-            None => return false,
+        if self.kept.borrow().get(key) == Some(&text) {
+            return true;
         }
         let store = &self.app.store;
         let kept = store.set_state_while_holding(LEASE, &self.holder, key, &text);

@@ -16,6 +16,7 @@ mod namespaces;
 mod queue;
 mod retries;
 mod rotations;
+mod settings;
 mod stories;
 mod support;
 mod ticks;

@@ -1,6 +1,6 @@
 //! Tenants with namespaces of their own: their Jobs are there, their ends are seen there, and what fails in one concerns no other.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use app::{Caller, Canceled, Log, LogOptions, Submitted, Trial};
 use domain::{Execution, ExecutionId, Reason, Status, WaitingKind};
@@ -8,10 +8,10 @@ use serde_json::json;
 
 use crate::support::{Bench, Effect, large_submission, refusal, retried_submission, submission};
 
-const FORBIDDEN: &str = "pods is forbidden: User \"executor\" cannot list resource \"pods\" in API group \"\" in the namespace \"red-runs\"";
+pub const FORBIDDEN: &str = "pods is forbidden: User \"executor\" cannot list resource \"pods\" in API group \"\" in the namespace \"red-runs\"";
 
 /// Red and blue have a namespace each, green has none.
-fn bench() -> Bench {
+pub fn bench() -> Bench {
     let mut bench = Bench::new();
     bench.place(&[
         ("red", Some("red-runs")),
@@ -21,14 +21,14 @@ fn bench() -> Bench {
     bench
 }
 
-fn caller(tenant: &str) -> Caller {
+pub fn caller(tenant: &str) -> Caller {
     Caller {
         tenant: tenant.parse().expect("a name"),
         ..Caller::local()
     }
 }
 
-fn submit(bench: &Bench, tenant: &str, submission: &domain::Submission) -> Execution {
+pub fn submit(bench: &Bench, tenant: &str, submission: &domain::Submission) -> Execution {
     let (app, caller) = (bench.app(), caller(tenant));
     match bench.world.run(app.submit(&caller, submission, None)) {
         Ok(Submitted::New { execution, .. }) => execution,
@@ -36,7 +36,7 @@ fn submit(bench: &Bench, tenant: &str, submission: &domain::Submission) -> Execu
     }
 }
 
-fn dispatch(bench: &Bench, tenant: &str) -> ExecutionId {
+pub fn dispatch(bench: &Bench, tenant: &str) -> ExecutionId {
     let execution = submit(bench, tenant, &submission());
     let dispatched = bench.app();
     bench
@@ -45,7 +45,7 @@ fn dispatch(bench: &Bench, tenant: &str) -> ExecutionId {
     execution.id
 }
 
-fn get(bench: &Bench, tenant: &str, id: ExecutionId) -> Execution {
+pub fn get(bench: &Bench, tenant: &str, id: ExecutionId) -> Execution {
     let view = bench.world.run(bench.app().get(&caller(tenant), id));
     view.expect("the store answers")
         .expect("it is there")
@@ -53,7 +53,7 @@ fn get(bench: &Bench, tenant: &str, id: ExecutionId) -> Execution {
 }
 
 #[track_caller]
-fn reason(bench: &Bench, tenant: &str, id: ExecutionId) -> Reason {
+pub fn reason(bench: &Bench, tenant: &str, id: ExecutionId) -> Reason {
     let execution = get(bench, tenant, id);
     let ending = execution.ending.as_ref();
     ending
@@ -62,23 +62,14 @@ fn reason(bench: &Bench, tenant: &str, id: ExecutionId) -> Reason {
 }
 
 /// How many Jobs there are in each namespace that has some.
-fn jobs(bench: &Bench) -> BTreeMap<&'static str, usize> {
+pub fn jobs(bench: &Bench) -> BTreeMap<&'static str, usize> {
     let count = |namespace| (namespace, bench.world.list_in(namespace, "jobs").len());
     let all = ["runs", "red-runs", "blue-runs"].map(count);
     all.into_iter().filter(|(_, count)| *count > 0).collect()
 }
 
-/// What a tick watches.
-fn watched(bench: &Bench) -> Vec<String> {
-    bench.world.placed.take();
-    bench.tick(1);
-    let placed = bench.world.placed.take().into_iter();
-    let names = placed.filter_map(|what| what.strip_prefix("WATCH pods in ").map(str::to_owned));
-    names.collect::<BTreeSet<_>>().into_iter().collect()
-}
-
 /// Nobody tells of it but a list: the Job is deleted while no tick is at work, and the watch begins anew.
-fn take_away_unseen(bench: &Bench, namespace: &str, execution: &Execution) {
+pub fn take_away_unseen(bench: &Bench, namespace: &str, execution: &Execution) {
     let target = format!(
         "/apis/batch/v1/namespaces/{namespace}/jobs/{}",
         execution.job_name()
@@ -319,83 +310,6 @@ fn a_namespace_that_takes_no_jobs_uses_up_nobody_elses_turn() {
         bench.tick(9);
         assert!(get(&bench, "red", waiting).is_dispatched(), "{words}");
     }
-}
-
-#[test]
-fn a_setting_that_changes_loses_nothing_that_runs_or_waits() {
-    let mut bench = bench();
-    bench.script(4_000, 0, "hello\n");
-    let running = dispatch(&bench, "red");
-    bench.tick(1);
-    let queued = submit(&bench, "red", &submission()).id;
-    // From now on red runs with all others, and nobody has `red-runs`.
-    bench.place(&[("red", None)]);
-    let after = dispatch(&bench, "red");
-    assert_eq!(jobs(&bench), [("red-runs", 1), ("runs", 1)].into());
-    bench.world.pass(20);
-    for _ in 0..3 {
-        bench.tick(9);
-    }
-    for id in [running, queued, after] {
-        assert_eq!(reason(&bench, "red", id), Reason::Completed);
-    }
-    // The claim on the second had run out, so that its name is held; and let go, though nothing else is left there.
-    assert_eq!(jobs(&bench), [("red-runs", 1)].into());
-    assert_eq!(watched(&bench), ["blue-runs", "red-runs", "runs"]);
-    bench.world.pass(20 * 60);
-    bench.tick(3);
-    bench.world.pass(5);
-    assert_eq!(jobs(&bench), BTreeMap::new());
-    // A list that finds nothing is the last one.
-    assert_eq!(bench.state("namespaces"), "");
-    assert_eq!(watched(&bench), ["runs"]);
-}
-
-#[test]
-fn a_namespace_that_nobody_wants_and_that_may_not_be_looked_into_is_let_go() {
-    let mut bench = bench();
-    bench.tick(1);
-    bench.place(&[]);
-    for what in ["WATCH pods in red-runs", "LIST pods in red-runs"] {
-        let refused = refusal(403, "Forbidden", FORBIDDEN);
-        bench.world.fault(what, u32::MAX, refused);
-    }
-    bench.tick(3);
-    bench.world.heal();
-    assert_eq!(watched(&bench), ["blue-runs", "runs"]);
-    bench.world.pass(300);
-    bench.tick(3);
-    assert_eq!(watched(&bench), ["runs"], "nothing is left in the other");
-}
-
-#[test]
-fn a_job_that_goes_while_its_namespace_is_in_no_setting_is_missed() {
-    let mut bench = bench();
-    bench.script(600_000, 0, "");
-    let (red, blue) = (dispatch(&bench, "red"), dispatch(&bench, "blue"));
-    bench.tick(3);
-    bench.place(&[("blue", Some("blue-runs"))]);
-    take_away_unseen(&bench, "red-runs", &get(&bench, "red", red));
-    bench.tick(3);
-    assert_eq!(reason(&bench, "red", red), Reason::JobDeleted);
-    assert_eq!(get(&bench, "blue", blue).status, Status::Running);
-}
-
-#[test]
-fn the_namespace_of_all_may_be_a_tenants_by_name() {
-    let mut bench = Bench::new();
-    bench.place(&[("red", Some("runs"))]);
-    bench.script(600_000, 0, "");
-    let (named, other) = (
-        dispatch(&bench, "red"),
-        bench.submit_and_dispatch(&submission()),
-    );
-    bench.tick(3);
-    assert_eq!(watched(&bench), ["runs"], "it is one");
-    take_away_unseen(&bench, "runs", &get(&bench, "red", named));
-    bench.tick(3);
-    assert_eq!(reason(&bench, "red", named), Reason::JobDeleted);
-    assert_eq!(bench.get(other).status, Status::Running);
 }
 
 #[test]
