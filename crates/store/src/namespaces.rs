@@ -18,7 +18,7 @@ pub struct Within<'a> {
 }
 
 impl<S: Sql> ExecutionStore<S> {
-    /// The namespaces of their own that executions are in which are dispatched and unfinished. Read from one to the next, so that it costs
+    /// The namespaces of their own that unfinished executions are in; also those that wait, since they may run and end before the next look. Read from one to the next, so that it costs
     /// one index entry for each, however many executions there are.
     pub async fn namespaces_in_use(&self) -> Result<Vec<Namespace>, StoreError> {
         let statement = self
@@ -75,7 +75,7 @@ impl Builder {
                 .text(")")
         } else {
             self.text(ELSEWHERE)
-                .text(" AND namespace = ")
+                .text(" AND dispatched_at IS NOT NULL AND namespace = ")
                 .bind(within.namespace)
         }
     }

@@ -6,7 +6,7 @@
 //! | I1: ends within its bound, and is kept until then | [`NoRecovery`](Mutant::NoRecovery), [`VersionKeptAfterFailure`](Mutant::VersionKeptAfterFailure), [`MissForgotten`](Mutant::MissForgotten), [`ForgottenEarly`](Mutant::ForgottenEarly), [`LossTakenForWritten`](Mutant::LossTakenForWritten) |
 //! | I2: at most one start | [`NoDoubt`](Mutant::NoDoubt) |
 //! | I3: only forward, and what is finished stays | [`NoCompareAndSet`](Mutant::NoCompareAndSet) |
-//! | I4: the outcome is the script's own end | [`GuessedSuccess`](Mutant::GuessedSuccess) |
+//! | I4: the outcome is the script's own end | [`GuessedSuccess`](Mutant::GuessedSuccess), [`NamespaceDropped`](Mutant::NamespaceDropped) |
 //! | I5: the log is exact or flagged | [`LogCut`](Mutant::LogCut), [`DeletedBeforeLogRead`](Mutant::DeletedBeforeLogRead) |
 //! | I6: same key, same id | [`KeyDropped`](Mutant::KeyDropped) |
 //! | I7: nothing of ours is left, nothing of others touched | [`OrphanedPods`](Mutant::OrphanedPods), [`NoUidPrecondition`](Mutant::NoUidPrecondition), [`DatabaseIgnored`](Mutant::DatabaseIgnored), [`ListForgotten`](Mutant::ListForgotten) |

@@ -71,7 +71,7 @@ fn it_stays_with_the_execution_however_it_is_stored_and_read() {
 }
 
 #[test]
-fn those_in_use_have_something_dispatched_and_unfinished_in_them() {
+fn those_in_use_have_something_unfinished_in_them() {
     let store = memory();
     assert_eq!(in_use(&store), Vec::<String>::new());
     let first = insert(&store, &placed("red-runs", 0), PLENTY);
@@ -79,7 +79,11 @@ fn those_in_use_have_something_dispatched_and_unfinished_in_them() {
     insert(&store, &placed("blue-runs", 2), PLENTY);
     insert(&store, &queued(3), PLENTY);
     insert(&store, &placed("later-runs", 4), 0);
-    assert_eq!(in_use(&store), ["blue-runs", "red-runs"]);
+    assert_eq!(
+        in_use(&store),
+        ["blue-runs", "later-runs", "red-runs"],
+        "what waits may have run and ended before the next look"
+    );
     let taken = ready(store.claim_queued(at(9_000), at(90_000), PLENTY, 9)).expect("it claims");
     assert_eq!(taken.len(), 1);
     assert_eq!(in_use(&store), ["blue-runs", "later-runs", "red-runs"]);
