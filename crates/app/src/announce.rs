@@ -3,8 +3,8 @@
 //! They tell what the timeline tells, and nothing depends on them: they are gathered when a step is stored, sent beside the other work,
 //! and let go where the API server does not take them.
 
-use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, VecDeque};
 use std::pin::pin;
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use jiff::{SignedDuration, Timestamp};
 use kubernetes::JobEvent;
 use store::StoredLog;
 
-use crate::report::Level;
+use crate::report::{Fields, Level};
 use crate::tick::signal::Signal;
 use crate::{App, Caller, Platform, Runtime};
 
@@ -64,14 +64,21 @@ pub(crate) enum Also<'a> {
     Log(&'a StoredLog),
 }
 
-/// What is to be sent, each with its trace.
+/// What is to be sent, where, and in which trace.
+struct Announcement {
+    namespace: String,
+    traceparent: String,
+    event: JobEvent,
+}
+
+/// What is to be sent.
 #[derive(Default)]
 pub(crate) struct Announcements {
-    gathered: RefCell<VecDeque<(String, JobEvent)>>,
+    gathered: RefCell<VecDeque<Announcement>>,
     /// Given with each that is gathered.
     pub(crate) wanted: Signal,
-    quiet_until: Cell<Option<Timestamp>>,
-    is_logged: Cell<bool>,
+    /// Until when nothing is sent there.
+    quiet_until: RefCell<BTreeMap<String, Timestamp>>,
 }
 
 impl<P: Platform> App<P> {
@@ -81,7 +88,8 @@ impl<P: Platform> App<P> {
         let Some(uid) = after.job_uid.as_ref() else {
             return;
         };
-        if rule == Announced::Nothing || self.is_quiet() {
+        let namespace = self.namespace_of(after);
+        if rule == Announced::Nothing || self.is_quiet(namespace) {
             return;
         }
         let name = after.job_name();
@@ -102,7 +110,11 @@ impl<P: Platform> App<P> {
                 at: entry.at,
                 is_warning,
             };
-            gathered.push_back((self.traceparent(after), event));
+            gathered.push_back(Announcement {
+                namespace: namespace.to_owned(),
+                traceparent: self.traceparent(after),
+                event,
+            });
             self.announcements.wanted.give();
         }
     }
@@ -118,11 +130,10 @@ impl<P: Platform> App<P> {
             if next.is_empty() {
                 return;
             }
-            future::join_all(
-                next.iter()
-                    .map(|(trace, event)| self.send_event(trace, event)),
-            )
-            .await;
+            let sent = next
+                .iter()
+                .map(|announcement| self.send_event(announcement));
+            future::join_all(sent).await;
         }
     }
 
@@ -134,29 +145,35 @@ impl<P: Platform> App<P> {
         }
     }
 
-    async fn send_event(&self, traceparent: &str, event: &JobEvent) {
-        let client = self.kubernetes.traced(traceparent);
-        match client.create_event(event).await {
+    async fn send_event(&self, announcement: &Announcement) {
+        let namespace = &announcement.namespace;
+        let client = self.kubernetes_in(namespace);
+        let client = client.traced(&announcement.traceparent);
+        match client.create_event(&announcement.event).await {
             Ok(()) => {}
             Err(error) if error.is_already_exists() => {}
             Err(error) => {
                 let asked = error.retry_after();
                 let pause = asked.and_then(|after| SignedDuration::try_from(after).ok());
                 let until = self.runtime.now() + pause.unwrap_or(QUIET);
-                self.announcements.quiet_until.set(Some(until));
-                self.announcements.gathered.borrow_mut().clear();
-                if !self.announcements.is_logged.replace(true) {
+                let mut quiet_until = self.announcements.quiet_until.borrow_mut();
+                let is_first = quiet_until.insert(namespace.clone(), until).is_none();
+                let mut gathered = self.announcements.gathered.borrow_mut();
+                gathered.retain(|other| other.namespace != *namespace);
+                if is_first {
                     let why = crate::Error::from(error).chain();
                     let what = "Kubernetes Events are left out for a while";
-                    self.report(Level::Warn, what, &[("error", &why)]);
+                    let fields: Fields<'_> = &[("namespace", namespace), ("error", &why)];
+                    self.report(Level::Warn, what, fields);
                 }
             }
         }
     }
 
-    fn is_quiet(&self) -> bool {
-        let until = self.announcements.quiet_until.get();
-        until.is_some_and(|until| self.runtime.now() < until)
+    fn is_quiet(&self, namespace: &str) -> bool {
+        let quiet_until = self.announcements.quiet_until.borrow();
+        let until = quiet_until.get(namespace);
+        until.is_some_and(|until| self.runtime.now() < *until)
     }
 }
 

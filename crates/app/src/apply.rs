@@ -30,7 +30,7 @@ pub(crate) enum Applied {
     Nothing,
     /// It was finished before, or at least the attempt was.
     Over,
-    /// There is no such execution.
+    /// There is no such execution, or none there.
     Unknown,
 }
 
@@ -53,11 +53,29 @@ pub(crate) const fn about(execution: &Execution) -> About<'static> {
     }
 }
 
-/// The attempt that a pod belongs to, by its own words.
-pub(crate) fn about_pod(pod: &PodObservation) -> About<'_> {
-    About {
-        attempt: pod.attempt,
-        job_uid: pod.job_uid.as_deref(),
+/// The attempt that a pod belongs to, by its own words, and where it is.
+pub(crate) fn about_pod(pod: &PodObservation) -> Seen<'_> {
+    Seen {
+        about: About {
+            attempt: pod.attempt,
+            job_uid: pod.job_uid.as_deref(),
+        },
+        namespace: Some(&pod.namespace),
+    }
+}
+
+/// What an observation is about, and where it was made.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Seen<'a> {
+    about: About<'a>,
+    /// None where it was looked for in the execution's own.
+    namespace: Option<&'a str>,
+}
+
+impl<'a> From<About<'a>> for Seen<'a> {
+    fn from(about: About<'a>) -> Self {
+        let namespace = None;
+        Self { about, namespace }
     }
 }
 
@@ -70,10 +88,11 @@ impl<P: Platform> App<P> {
     pub(crate) async fn apply(
         &self,
         id: ExecutionId,
-        about: About<'_>,
+        seen: impl Into<Seen<'_>>,
         observation: &Observation,
         pod: Option<&PodObservation>,
     ) -> Result<Applied, Error> {
+        let seen = seen.into();
         self.writes.follow(id).await;
         let mut known = self.records.take(id);
         for _ in 0..=CAS_ATTEMPTS {
@@ -85,7 +104,7 @@ impl<P: Platform> App<P> {
             let Some(current) = current else {
                 return Ok(Applied::Unknown);
             };
-            let applied = self.apply_to(current, about, observation, pod).await?;
+            let applied = self.apply_to(current, seen, observation, pod).await?;
             // That nothing comes of it is to be said by what is stored. A start that waits longer tells so again.
             let is_sure = is_read
                 || applied.is_some_and(Applied::is_written)
@@ -97,18 +116,33 @@ impl<P: Platform> App<P> {
         Err(Error::Contended)
     }
 
+    fn is_where_it_runs(&self, execution: &Execution, seen: Seen<'_>) -> bool {
+        seen.namespace
+            .is_none_or(|namespace| namespace == self.namespace_of(execution))
+    }
+
+    /// Whether it was seen of the attempt that the execution is at.
+    pub(crate) fn is_current(&self, execution: &Execution, seen: Seen<'_>) -> bool {
+        self.is_where_it_runs(execution, seen)
+            && execution.relevance(seen.about) == Relevance::Current
+    }
+
     /// The same, to the record as it is given; none where another generation is stored.
     async fn apply_to(
         &self,
         current: Execution,
-        about: About<'_>,
+        seen: Seen<'_>,
         observation: &Observation,
         pod: Option<&PodObservation>,
     ) -> Result<Option<Applied>, Error> {
+        // Whoever may write to another namespace gives a pod there any label: it is no news of this execution.
+        if !self.is_where_it_runs(&current, seen) {
+            return Ok(Some(Applied::Unknown));
+        }
         if current.status == Status::Finished {
             return Ok(Some(Applied::Over));
         }
-        match current.relevance(about) {
+        match current.relevance(seen.about) {
             Relevance::Current => {}
             Relevance::Past => return Ok(Some(Applied::Over)),
             Relevance::Foreign => return Ok(Some(Applied::Nothing)),

@@ -16,6 +16,7 @@ use store::{Step, StoredLog, Written};
 use crate::announce::Also;
 use crate::apply::{Applied, CAS_ATTEMPTS, about};
 use crate::logs::has_log;
+use crate::namespaces::JobRef;
 use crate::observe::observation;
 use crate::report::Level;
 use crate::submit::CLAIM;
@@ -138,7 +139,11 @@ impl<P: Platform> App<P> {
     async fn delete_earlier_job(&self, id: ExecutionId) -> Result<(), Error> {
         match self.store.get(id).await? {
             Some(canceled) if canceled.attempt > 1 => {
-                self.retire_job(id, canceled.attempt - 1, None).await
+                let earlier = JobRef {
+                    attempt: canceled.attempt - 1,
+                    ..self.job_of(&canceled, None)
+                };
+                self.retire_job(earlier).await
             }
             _ => Ok(()),
         }
@@ -207,7 +212,7 @@ impl<P: Platform> App<P> {
     /// that is still on its way comes to nothing.
     async fn find_its_job(&self, current: &Execution) -> Result<(), Error> {
         self.doubt_creation(current).await?;
-        let found = self.job_named(&current.job_name()).await?;
+        let found = self.job_named(current).await?;
         if let Some(job) = found {
             let asked = self.store.submission(current.id).await?;
             // Another's Job of that name is not ours to delete, and keeps ours from ever being created.
@@ -258,9 +263,7 @@ impl<P: Platform> App<P> {
                 .await?
             {
                 Applied::Finished | Applied::Retried => {
-                    return self
-                        .retire_job(current.id, current.attempt, Some(uid))
-                        .await;
+                    return self.retire_job(self.job_of(current, Some(uid))).await;
                 }
                 Applied::Changed => return Ok(()),
                 Applied::Nothing | Applied::Over | Applied::Unknown => {}

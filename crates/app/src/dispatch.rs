@@ -17,6 +17,7 @@ use store::{Landed, Step, Written};
 use crate::announce::Also;
 use crate::apply::{Applied, about};
 use crate::cancel::nothing_written;
+use crate::namespaces::JobRef;
 use crate::report::Level;
 use crate::submit::CLAIM;
 use crate::{App, Error, Platform, Runtime};
@@ -63,6 +64,9 @@ pub(crate) enum Created {
     Settled,
     /// The API server cannot take Jobs at the moment.
     Later,
+    /// Its namespace does not take Jobs at the moment: a quota is used up, or a right or the namespace is missing. Others may take
+    /// theirs.
+    Refused,
     /// The same, and it asks to be left alone for so long.
     Patience(SignedDuration),
 }
@@ -123,13 +127,12 @@ impl<P: Platform> App<P> {
                 return Ok(Created::Settled);
             }
         }
-        let attempt = execution.attempt;
         match self
             .apply(execution.id, about(execution), &exists, None)
             .await?
         {
             Applied::Over | Applied::Unknown => {
-                self.retire_job(execution.id, attempt, Some(&uid)).await?;
+                self.retire_job(self.job_of(execution, Some(&uid))).await?;
             }
             Applied::Finished | Applied::Retried | Applied::Changed | Applied::Nothing => {}
         }
@@ -153,7 +156,7 @@ impl<P: Platform> App<P> {
         let earlier = match attempt {
             Attempt::First => None,
             // Looked for first: a quota or a policy that speaks against another Job would hide that there is one.
-            Attempt::Again => self.job_named(&execution.job_name()).await?,
+            Attempt::Again => self.job_named(execution).await?,
         };
         let created = match earlier {
             Some(job) => Ok(job),
@@ -182,8 +185,7 @@ impl<P: Platform> App<P> {
                     }
                 }
                 _ => {
-                    self.retire_job(execution.id, execution.attempt, Some(&uid))
-                        .await?;
+                    self.retire_job(self.job_of(execution, Some(&uid))).await?;
                     return Err(NotCreated::Finished);
                 }
             }
@@ -202,7 +204,11 @@ impl<P: Platform> App<P> {
     /// attempt's Job is retired before, so that it comes to its end, and none of it can come late.
     async fn earlier_still_runs(&self, execution: &Execution) -> Result<bool, Error> {
         let (id, earlier) = (execution.id, execution.attempt - 1);
-        self.retire_job(id, earlier, None).await?;
+        let left = JobRef {
+            attempt: earlier,
+            ..self.job_of(execution, None)
+        };
+        self.retire_job(left).await?;
         let name = domain::execution::job_name(id, earlier);
         let client = self.kubernetes_for(execution);
         let pods = client.pods_of_job(&name).await?;
@@ -224,6 +230,7 @@ impl<P: Platform> App<P> {
         Ok(
             match asked.and_then(|after| SignedDuration::try_from(after).ok()) {
                 Some(after) if created == Created::Later => Created::Patience(after),
+                None if created == Created::Later && is_of_its_namespace(error) => Created::Refused,
                 _ => created,
             },
         )
@@ -399,6 +406,15 @@ impl From<KubernetesError> for NotCreated {
     fn from(error: KubernetesError) -> Self {
         Self::Error(error)
     }
+}
+
+/// Whether it says something of the namespace alone, and that the API server is well.
+fn is_of_its_namespace(error: &KubernetesError) -> bool {
+    let may_not = matches!(
+        error,
+        KubernetesError::Forbidden { is_permission, .. } if *is_permission
+    );
+    may_not || error.is_quota() || error.is_not_found()
 }
 
 /// The reason with which an execution ends whose Job the API server surely will not take, however often it is asked.

@@ -30,6 +30,7 @@ impl<P: Platform> App<P> {
         let now = self.runtime.now();
         let id = ExecutionId::new(now, self.runtime.random());
         let execution = Execution::accepted(id, now, &caller.tenant, submission);
+        let execution = self.placed(caller, execution);
         match self.try_creation(&execution, submission).await {
             Ok(()) => Ok(Trial::Fits(Box::new(execution))),
             Err(error) => {
@@ -50,9 +51,10 @@ impl<P: Platform> App<P> {
     ) -> Result<(), KubernetesError> {
         let spec = run_spec(execution, submission, &self.config.pods);
         let payload = kubernetes::payload(&spec);
-        let job = self.kubernetes.try_job(&payload.job).await?;
+        let client = self.kubernetes_of(execution);
+        let job = client.try_job(&payload.job).await?;
         for config_map in &payload.with_owner(&job.uid).config_maps {
-            self.kubernetes.try_config_map(config_map).await?;
+            client.try_config_map(config_map).await?;
         }
         Ok(())
     }

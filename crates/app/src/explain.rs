@@ -30,13 +30,14 @@ impl<P: Platform> App<P> {
         let Some(job_uid) = &execution.job_uid else {
             return Ok(Applied::Nothing);
         };
-        let pods = self.kubernetes.pods_of_job(&execution.job_name()).await?;
+        let client = self.kubernetes_of(execution);
+        let pods = client.pods_of_job(&execution.job_name()).await?;
         // The name alone proves nothing: somebody else's Job may have taken it.
         let ours = |pod: &&PodObservation| pod.execution_id == Some(execution.id.0);
         let pod = pods.iter().find(ours);
-        let mut events = self.kubernetes.list_events_of(job_uid).await?;
+        let mut events = client.list_events_of(job_uid).await?;
         if let Some(pod) = pod {
-            events.extend(self.kubernetes.list_events_of(&pod.uid).await?);
+            events.extend(client.list_events_of(&pod.uid).await?);
         }
         // What we said of it ourselves is no news, and no cause.
         events.retain(|event| event.source != REPORTER);

@@ -194,7 +194,8 @@ impl<P: Platform> LogFollower<P> {
         app: &App<P>,
         execution: &Execution,
     ) -> Result<bool, kubernetes::Error> {
-        let pods = app.kubernetes.pods_of_job(&execution.job_name()).await?;
+        let client = app.kubernetes_of(execution);
+        let pods = client.pods_of_job(&execution.job_name()).await?;
         let ours = |pod: &&PodObservation| pod.execution_id == Some(execution.id.0);
         let Some(pod) = pods.iter().find(|pod| ours(pod) && has_log(pod)) else {
             return Ok(false);
@@ -206,7 +207,7 @@ impl<P: Platform> LogFollower<P> {
             follow: true,
             ..Default::default()
         };
-        let stream = app.kubernetes.read_log(&pod.name, &options).await?;
+        let stream = client.read_log(&pod.name, &options).await?;
         self.stage = Stage::Live(stream, LineReader::new(self.place));
         Ok(true)
     }

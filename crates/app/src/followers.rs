@@ -11,7 +11,7 @@ use std::time::Duration;
 use domain::{Execution, ExecutionId};
 use jiff::{SignedDuration, Timestamp};
 use kubernetes::{Error as KubernetesError, PodObservation};
-use store::{FollowedLog, StoredLog};
+use store::{FollowedLog, FollowedOf, StoredLog};
 
 use crate::collector::{Collector, Place, Stamped};
 use crate::logs::{LOG_PATIENCE, LOG_READ_ATTEMPTS, LOG_READ_PAUSE, log_is_not_there};
@@ -51,6 +51,7 @@ const FIRST_SAVE_BYTES: u64 = 1 << 20;
 
 /// The log of one pod as far as it was read, and whether it is being read.
 pub(crate) struct Follower {
+    namespace: String,
     pod: String,
     pod_uid: String,
     state: RefCell<State>,
@@ -71,9 +72,15 @@ struct State {
 }
 
 impl Follower {
-    fn new(pod: &str, pod_uid: &str, stored: Option<&FollowedLog>) -> Rc<Self> {
-        let stored = stored.filter(|stored| stored.pod_uid == pod_uid);
+    /// That of a pod, from its beginning or from what is stored of it.
+    fn of(pod: &PodObservation, stored: Option<&FollowedLog>) -> Rc<Self> {
+        let stored = stored.filter(|stored| stored.pod_uid == pod.uid);
+        Self::new(&pod.namespace, &pod.name, &pod.uid, stored)
+    }
+
+    fn new(namespace: &str, pod: &str, pod_uid: &str, stored: Option<&FollowedLog>) -> Rc<Self> {
         Rc::new(Self {
+            namespace: namespace.to_owned(),
             pod: pod.to_owned(),
             pod_uid: pod_uid.to_owned(),
             state: RefCell::new(State {
@@ -156,7 +163,7 @@ impl<P: Platform> App<P> {
         pod: &PodObservation,
     ) -> Result<Rc<Follower>, Error> {
         let stored = self.store.followed(id).await?;
-        Ok(Follower::new(&pod.name, &pod.uid, stored.as_ref()))
+        Ok(Follower::of(pod, stored.as_ref()))
     }
 
     /// The one that reads that pod's log in this instance, or else one that nobody reads yet; and whether it is the former.
@@ -189,7 +196,7 @@ impl<P: Platform> App<P> {
         if followers.contains_key(&id) || followers.len() >= MAX_FOLLOWERS {
             return None;
         }
-        let follower = Follower::new(&pod.name, &pod.uid, None);
+        let follower = Follower::of(pod, None);
         followers.insert(id, follower.clone());
         Some(follower)
     }
@@ -201,14 +208,15 @@ impl<P: Platform> App<P> {
     ) -> Result<Vec<(ExecutionId, Rc<Follower>)>, Error> {
         let mut stored = self.store.followed_many(ids).await?;
         // In order: the simulator replays histories.
-        stored.sort_by_key(|(id, _)| *id);
+        stored.sort_by_key(|stored| stored.id);
         let mut followers = self.followers.borrow_mut();
         let mut resumed = Vec::new();
-        for (id, stored) in stored {
+        for FollowedOf { id, namespace, log } in stored {
             if followers.contains_key(&id) || followers.len() >= MAX_FOLLOWERS {
                 continue;
             }
-            let follower = Follower::new(&stored.pod, &stored.pod_uid, Some(&stored));
+            let namespace = self.name_of(namespace.as_ref());
+            let follower = Follower::new(namespace, &log.pod, &log.pod_uid, Some(&log));
             followers.insert(id, follower.clone());
             resumed.push((id, follower));
         }
@@ -240,7 +248,8 @@ impl<P: Platform> App<P> {
     ) -> Result<(), Error> {
         let place = follower.state.borrow().stamped.place().cloned();
         let options = options(place.as_ref(), true);
-        let mut stream = self.kubernetes.read_log(&follower.pod, &options).await?;
+        let client = self.kubernetes_in(&follower.namespace);
+        let mut stream = client.read_log(&follower.pod, &options).await?;
         {
             let mut state = follower.state.borrow_mut();
             state.stamped = Stamped::from(place);
@@ -403,7 +412,8 @@ impl<P: Platform> App<P> {
         };
         let options = options(place.as_ref(), false);
         let mut stamped = Stamped::from(place);
-        let mut stream = self.kubernetes.read_log(&follower.pod, &options).await?;
+        let client = self.kubernetes_in(&follower.namespace);
+        let mut stream = client.read_log(&follower.pod, &options).await?;
         let mut gap = false;
         while let Some(chunk) = stream.chunk().await? {
             gap |= stamped.push(&chunk, &mut collector);

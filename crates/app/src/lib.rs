@@ -24,6 +24,7 @@ mod lines;
 mod logs;
 mod meter;
 mod metrics;
+mod namespaces;
 mod observe;
 mod platform;
 mod pods;

@@ -139,7 +139,8 @@ impl<P: Platform> App<P> {
         if execution.dispatched_at.is_none() {
             return Ok(None);
         }
-        let pods = self.kubernetes.pods_of_job(&execution.job_name()).await?;
+        let client = self.kubernetes_of(execution);
+        let pods = client.pods_of_job(&execution.job_name()).await?;
         let ours = |pod: &&PodObservation| pod.execution_id == Some(execution.id.0);
         let Some(pod) = pods.iter().find(|pod| ours(pod) && has_log(pod)) else {
             return Ok(None);
@@ -151,7 +152,7 @@ impl<P: Platform> App<P> {
             timestamps: options.timestamps,
             ..Default::default()
         };
-        match self.kubernetes.read_log(&pod.name, &options).await {
+        match client.read_log(&pod.name, &options).await {
             Ok(stream) => Ok(Some(Log::Live(LiveLog { stream }))),
             Err(error) if log_is_not_there(&error) => Ok(None),
             Err(error) => Err(error.into()),
@@ -169,7 +170,7 @@ impl<P: Platform> App<P> {
         pod: &PodObservation,
         since: Option<Timestamp>,
     ) -> Result<StoredLog, KubernetesError> {
-        match self.collect_log(&pod.name).await {
+        match self.collect_log(pod).await {
             Err(error) => {
                 let waited = since.map(|since| self.runtime.now().duration_since(since));
                 if waited.is_none_or(|waited| waited < LOG_PATIENCE) {
@@ -187,11 +188,11 @@ impl<P: Platform> App<P> {
     ///
     /// # Errors
     /// When the API server cannot give it now, though it may later.
-    pub(crate) async fn collect_log(&self, pod_name: &str) -> Result<StoredLog, KubernetesError> {
+    async fn collect_log(&self, pod: &PodObservation) -> Result<StoredLog, KubernetesError> {
         let mut attempt = 1;
         loop {
             let options = kubernetes::LogOptions::default();
-            match self.try_collect_log(pod_name, &options).await {
+            match self.try_collect_log(pod, &options).await {
                 Err(error) if log_is_not_there(&error) => return Ok(StoredLog::default()),
                 Err(error) if error.is_retryable() && attempt < LOG_READ_ATTEMPTS => {
                     attempt += 1;
@@ -204,10 +205,11 @@ impl<P: Platform> App<P> {
 
     async fn try_collect_log(
         &self,
-        pod_name: &str,
+        pod: &PodObservation,
         options: &kubernetes::LogOptions,
     ) -> Result<StoredLog, KubernetesError> {
-        let mut stream = self.kubernetes.read_log(pod_name, options).await?;
+        let client = self.kubernetes_in(&pod.namespace);
+        let mut stream = client.read_log(&pod.name, options).await?;
         let mut collector = Collector::default();
         while let Some(chunk) = stream.chunk().await? {
             collector.push(&chunk);

@@ -16,6 +16,7 @@ fn time(seconds: i64) -> Timestamp {
 /// A pod that is scheduled and otherwise says nothing.
 fn pending() -> PodObservation {
     PodObservation {
+        namespace: "runs".to_owned(),
         name: "x-1-abcde".to_owned(),
         uid: "u".to_owned(),
         resource_version: "7".to_owned(),
@@ -103,6 +104,7 @@ pub(crate) fn dispatched() -> Execution {
     Execution {
         id: ExecutionId::new(time(0), [7; 10]),
         tenant: domain::Tenant::default(),
+        namespace: None,
         generation: 3,
         status: Status::Queued,
         created_at: time(0),

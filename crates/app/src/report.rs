@@ -3,9 +3,7 @@
 use std::fmt::Display;
 
 use domain::{Execution, ExecutionId, TraceContext};
-use kubernetes::Client;
 
-use crate::meter::Metered;
 use crate::{App, Platform, Runtime};
 
 /// How much a line matters.
@@ -61,11 +59,6 @@ impl<P: Platform> App<P> {
     /// What a request of ours for that execution says of its trace.
     pub(crate) fn traceparent(&self, execution: &Execution) -> String {
         execution.trace_from(self.span()).to_string()
-    }
-
-    /// The way to the API server for requests for that execution.
-    pub(crate) fn kubernetes_for(&self, execution: &Execution) -> Client<&Metered<P>> {
-        self.kubernetes.traced(&self.traceparent(execution))
     }
 
     /// Logs a line about nothing in particular.

@@ -5,12 +5,13 @@
 //! creation is in doubt (`creation_in_doubt`), each Job of it is ended where it stands and deleted later, and where there is
 //! none, one that never runs takes the name.
 
-use domain::{Execution, ExecutionId, execution};
+use domain::{Execution, execution};
 use jiff::SignedDuration;
-use kubernetes::{JobObservation, Propagation};
+use kubernetes::{Client, JobObservation, Propagation, Transport};
 
 use crate::apply::CAS_ATTEMPTS;
 use crate::dispatch::run_spec;
+use crate::namespaces::JobRef;
 use crate::{App, Error, Platform, Runtime};
 
 /// For how long a name is held. Linux repeats a segment for up to 924.6 s by default before it gives a connection up
@@ -21,59 +22,59 @@ impl<P: Platform> App<P> {
     /// Deletes the Job of an attempt that is over, with its pod and its ConfigMaps; gone already is fine. Where its
     /// creation is in doubt, its pod is ended and its name stays taken for [`NAME_HELD`].
     ///
+    /// It is where its execution says; one that nobody remembers is where it was seen.
+    ///
     /// Where its uid is not known, the Job of that name is asked whether it is this execution's: a
     /// stranger's is never deleted.
     ///
     /// # Errors
     /// When the API server does not do it now; a later full list finds the Job again.
-    pub(crate) async fn retire_job(
-        &self,
-        id: ExecutionId,
-        attempt: u32,
-        uid: Option<&str>,
-    ) -> Result<(), Error> {
-        let record = self.store.get(id).await?;
-        self.retire_job_of(record.as_ref(), id, attempt, uid).await
+    pub(crate) async fn retire_job(&self, job: JobRef<'_>) -> Result<(), Error> {
+        let record = self.store.get(job.id).await?;
+        self.retire_job_of(record.as_ref(), job).await
     }
 
     /// The same right after this instance has stored the end, which has said what the store has: it need not be read again.
     ///
     /// # Errors
     /// As [`retire_job`](Self::retire_job).
-    pub(crate) async fn retire_job_at_the_end(
-        &self,
-        id: ExecutionId,
-        attempt: u32,
-        uid: Option<&str>,
-    ) -> Result<(), Error> {
-        match self.records.take_ended(id) {
-            Some(ended) if ended.attempt == attempt => {
-                self.retire_job_of(Some(&ended), id, attempt, uid).await
+    pub(crate) async fn retire_job_at_the_end(&self, job: JobRef<'_>) -> Result<(), Error> {
+        match self.records.take_ended(job.id) {
+            Some(ended) if ended.attempt == job.attempt => {
+                self.retire_job_of(Some(&ended), job).await
             }
-            _ => self.retire_job(id, attempt, uid).await,
+            _ => self.retire_job(job).await,
         }
     }
 
     async fn retire_job_of(
         &self,
         record: Option<&Execution>,
-        id: ExecutionId,
-        attempt: u32,
-        uid: Option<&str>,
+        job: JobRef<'_>,
     ) -> Result<(), Error> {
+        let JobRef {
+            namespace,
+            id,
+            attempt,
+            uid,
+        } = job;
         if let Some(execution) = record.filter(|record| record.creation_in_doubt) {
             return self.hold_name(execution, attempt, uid).await;
         }
         let name = execution::job_name(id, attempt);
+        let client = match record {
+            Some(record) => self.kubernetes_for(record),
+            None => self.kubernetes_in(namespace),
+        };
         let uid = match uid {
             Some(uid) => uid.to_owned(),
-            None => match self.job_named(&name).await? {
+            None => match job_named(&client, &name).await? {
                 Some(job) if job.execution_id == Some(id.0) => job.uid,
                 _ => return Ok(()),
             },
         };
         let background = Propagation::Background;
-        self.delete_job(record, &name, &uid, background).await
+        gone_is_fine(client.delete_job(&name, Some(&uid), background).await)
     }
 
     /// Sees to it that the Job of that attempt is there and runs nothing, until its name may be free. One that is known to
@@ -89,7 +90,7 @@ impl<P: Platform> App<P> {
             ..execution.clone()
         };
         for _ in 0..CAS_ATTEMPTS {
-            let Some(job) = self.job_named(&of.job_name()).await? else {
+            let Some(job) = self.job_named(&of).await? else {
                 if uid.is_none() {
                     self.take_name(&of).await?;
                 }
@@ -103,9 +104,7 @@ impl<P: Platform> App<P> {
                 Some(until) if now < until => Ok(()),
                 Some(_) => {
                     let background = Propagation::Background;
-                    return self
-                        .delete_job(Some(&of), &job.name, &job.uid, background)
-                        .await;
+                    return self.delete_job(&of, &job.uid, background).await;
                 }
                 None => {
                     let client = self.kubernetes_for(&of);
@@ -139,23 +138,16 @@ impl<P: Platform> App<P> {
         }
     }
 
-    /// Deletes the Job of that name and uid; gone already is fine. Of one that nobody remembers there is no execution.
+    /// Deletes the Job of the attempt that it is at, if it has that uid; gone already is fine.
     pub(crate) async fn delete_job(
         &self,
-        of: Option<&Execution>,
-        name: &str,
+        of: &Execution,
         uid: &str,
         propagation: Propagation,
     ) -> Result<(), Error> {
-        let uid = Some(uid);
-        let deleted = match of {
-            Some(of) => {
-                let client = self.kubernetes_for(of);
-                client.delete_job(name, uid, propagation).await
-            }
-            None => self.kubernetes.delete_job(name, uid, propagation).await,
-        };
-        gone_is_fine(deleted)
+        let client = self.kubernetes_for(of);
+        let name = of.job_name();
+        gone_is_fine(client.delete_job(&name, Some(uid), propagation).await)
     }
 
     /// From now on a request for a Job of that execution counts as one that may still arrive.
@@ -166,13 +158,20 @@ impl<P: Platform> App<P> {
         Ok(())
     }
 
-    /// The Job of that name, if there is one.
-    pub(crate) async fn job_named(&self, name: &str) -> Result<Option<JobObservation>, Error> {
-        match self.kubernetes.get_job(name).await {
-            Ok(job) => Ok(Some(job)),
-            Err(error) if error.is_not_found() => Ok(None),
-            Err(error) => Err(error.into()),
-        }
+    /// The Job that has the name of the attempt that it is at, if there is one.
+    pub(crate) async fn job_named(&self, of: &Execution) -> Result<Option<JobObservation>, Error> {
+        job_named(&self.kubernetes_of(of), &of.job_name()).await
+    }
+}
+
+async fn job_named<T: Transport>(
+    client: &Client<T>,
+    name: &str,
+) -> Result<Option<JobObservation>, Error> {
+    match client.get_job(name).await {
+        Ok(job) => Ok(Some(job)),
+        Err(error) if error.is_not_found() => Ok(None),
+        Err(error) => Err(error.into()),
     }
 }
 

@@ -76,7 +76,9 @@ impl<P: Platform> App<P> {
     ) -> Result<Submitted, Error> {
         let now = self.runtime.now();
         let id = ExecutionId::new(now, self.runtime.random());
-        let execution = Execution::accepted(id, now, &caller.tenant, submission)
+        let execution = Execution::accepted(id, now, &caller.tenant, submission);
+        let execution = self
+            .placed(caller, execution)
             .in_trace(self.request_trace())
             .submitted_by(caller.origin());
         let max_running = self.config.max_running;
@@ -133,7 +135,8 @@ impl<P: Platform> App<P> {
             .zip(submissions)
             .map(|(id, submission)| {
                 let execution = Execution::accepted(id, now, &caller.tenant, &submission);
-                let execution = execution
+                let execution = self
+                    .placed(caller, execution)
                     .in_trace(self.request_trace())
                     .submitted_by(caller.origin());
                 (execution, submission)

@@ -8,6 +8,7 @@ mod deadlines;
 mod followers;
 mod in_hand;
 mod list;
+mod namespaces;
 mod queue;
 mod retention;
 pub(crate) mod signal;
@@ -16,19 +17,20 @@ mod watch;
 mod webhooks;
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
 use futures::channel::mpsc::unbounded;
 use futures::future::{self, Either};
+use futures::lock::Mutex;
 use jiff::{SignedDuration, Timestamp};
 use store::Spent;
 
-use crate::report::Level;
+use crate::report::{Fields, Level};
 use crate::{App, Error, Platform, Runtime};
 use followers::{ToFollow, Wanted};
 use in_hand::InHand;
-use list::{Listing, Pass};
+use namespaces::{LastLeft, Watched};
 use signal::Signal;
 
 /// The lease's name in the store. That it is renewed tells readiness that somebody ticks.
@@ -49,16 +51,6 @@ const LEASE_POLL: Duration = Duration::from_millis(50);
 /// How long after its budget a tick that somebody waits for goes on with attempts at webhooks that are under way: ten times what
 /// a receiver in reach takes, and short beside the timeouts of whoever calls.
 const LAST_ATTEMPTS: SignedDuration = SignedDuration::from_secs(2);
-
-/// The state key of the pods' resourceVersion to watch from: what came before it is carried out, or for a list to tell that is
-/// under way or to follow.
-const RESOURCE_VERSION: &str = "podsResourceVersion";
-
-/// The state key of how far the full list is.
-const LISTING: &str = "listing";
-
-/// The state key of the last full list's time, RFC 3339.
-const LISTED_AT: &str = "listedAt";
 
 /// The watch is a hint; after this long a full list tells the truth again.
 const FULL_LIST_EVERY: SignedDuration = SignedDuration::from_mins(5);
@@ -101,16 +93,14 @@ struct Tick<'a, P: Platform> {
     forgotten: Cell<u32>,
     swept: Cell<u32>,
     failures: Cell<u32>,
-    last_failure: RefCell<String>,
+    /// The last of each namespace, and of what is of none.
+    last_failures: RefCell<BTreeMap<String, String>>,
     listed: Cell<bool>,
-    /// Something was left undone that a list tells of which begins from now on.
-    missed: Cell<bool>,
-    /// Given with each of these.
-    list_wanted: Signal,
-    /// Whether there is a version to watch from.
-    knows_version: Cell<bool>,
-    /// How far the list is, as it is stored.
-    kept_place: RefCell<String>,
+    watched: Vec<Watched>,
+    /// Whoever has it reads a page.
+    page_turn: Mutex<()>,
+    /// How far the lists are, as it is stored, by the names of the states.
+    kept: RefCell<BTreeMap<&'static str, String>>,
     /// The uids of the Jobs that this tick has deleted since their attempts are over: their pods' last events need no look at
     /// the store.
     done: RefCell<HashSet<String>>,
@@ -126,7 +116,7 @@ impl<P: Platform> App<P> {
     /// a receiver of webhooks that hangs at the end gets two seconds more and not the whole time of an attempt.
     ///
     /// # Errors
-    /// When the store fails at the lease. What fails later is counted in the report.
+    /// When the store fails at the lease, or at what the tick before has left. What fails later is counted in the report.
     pub async fn tick(&self, budget: Duration) -> Result<TickReport, Error> {
         self.tick_within(budget, SignedDuration::ZERO, Some(LAST_ATTEMPTS))
             .await
@@ -172,32 +162,24 @@ impl<P: Platform> App<P> {
             self.runtime.sleep(LEASE_POLL).await;
         }
         let ends_at = called + SignedDuration::try_from(budget).unwrap_or(LEASE_TTL);
-        let (to_follow, wanted) = unbounded();
-        let tick = Tick {
-            app: self,
-            holder,
-            ends_at,
-            attempts_end: last_attempts.map(|more| ends_at + more),
-            lost: Cell::new(false),
-            dispatched: Cell::new(0),
-            finished: Cell::new(0),
-            forgotten: Cell::new(0),
-            swept: Cell::new(0),
-            failures: Cell::new(0),
-            last_failure: RefCell::default(),
-            listed: Cell::new(false),
-            missed: Cell::new(false),
-            list_wanted: Signal::default(),
-            knows_version: Cell::new(false),
-            kept_place: RefCell::default(),
-            done: RefCell::default(),
-            in_hand: InHand::default(),
-            to_follow,
-            room: Signal::default(),
+        let (watched, last) = match self.take_up().await {
+            Ok(found) => found,
+            Err(error) => {
+                // It ends by itself where that fails, too.
+                let now = self.runtime.now();
+                let _ = self
+                    .store
+                    .release_lease(LEASE, &holder, now, &Spent::default())
+                    .await;
+                return Err(error);
+            }
         };
+        let (to_follow, wanted) = unbounded();
+        let attempts_end = last_attempts.map(|more| ends_at + more);
+        let tick = Tick::new(self, holder, ends_at, attempts_end, watched, to_follow);
         self.meter.is_stored_regularly.set(true);
         let leading = async {
-            let report = tick.run(wanted).await;
+            let report = tick.run(last, wanted).await;
             self.store_tally().await;
             let spent = tick.spent(called, &spent_before);
             let now = self.runtime.now();
@@ -229,13 +211,49 @@ impl<P: Platform> App<P> {
     }
 }
 
+impl<'a, P: Platform> Tick<'a, P> {
+    fn new(
+        app: &'a App<P>,
+        holder: String,
+        ends_at: Timestamp,
+        attempts_end: Option<Timestamp>,
+        watched: Vec<Watched>,
+        to_follow: ToFollow,
+    ) -> Self {
+        Self {
+            app,
+            holder,
+            ends_at,
+            attempts_end,
+            lost: Cell::new(false),
+            dispatched: Cell::new(0),
+            finished: Cell::new(0),
+            forgotten: Cell::new(0),
+            swept: Cell::new(0),
+            failures: Cell::new(0),
+            last_failures: RefCell::default(),
+            listed: Cell::new(false),
+            watched,
+            page_turn: Mutex::default(),
+            kept: RefCell::default(),
+            done: RefCell::default(),
+            in_hand: InHand::default(),
+            to_follow,
+            room: Signal::default(),
+        }
+    }
+}
+
 impl<P: Platform> Tick<'_, P> {
-    async fn run(&self, wanted: Wanted) -> Result<TickReport, Error> {
+    async fn run(&self, last: LastLeft, wanted: Wanted) -> Result<TickReport, Error> {
         let watched = async {
-            let (version, pass) = self.take_place().await;
-            futures::join!(self.follow_pods(version), self.keep_listing(pass))
+            self.take_place(last).await;
+            let each = self.watched.iter().map(|at| async move {
+                futures::join!(self.follow_pods(at), self.keep_listing(at));
+            });
+            future::join_all(each).await;
         };
-        let ((version, pass), (), (), (), (), (), (), (), ()) = futures::join!(
+        futures::join!(
             watched,
             self.drain_queue(),
             self.end_what_is_due(),
@@ -250,7 +268,7 @@ impl<P: Platform> Tick<'_, P> {
         if self.listed.get() && self.app.config.callers.is_open() {
             self.app.report(Level::Warn, OPEN, &[]);
         }
-        self.leave_place(version, pass.as_ref()).await?;
+        self.leave_place().await?;
         Ok(TickReport {
             leader: true,
             holder: None,
@@ -261,57 +279,6 @@ impl<P: Platform> Tick<'_, P> {
             listed: self.listed.get(),
             failures: self.failures.get(),
         })
-    }
-
-    /// Where the tick before has left off: the version to watch from, and the list under way. The version is taken out of the store:
-    /// a tick that is killed leaves none, so that its successor lists and finds what was half done.
-    async fn take_place(&self) -> (Option<String>, Option<Pass>) {
-        match self.try_to_take_place().await {
-            Ok((version, pass)) => {
-                self.knows_version.set(version.is_some());
-                (version, pass)
-            }
-            Err(error) => {
-                self.failed("where the last tick left off could not be read", &error);
-                (None, None)
-            }
-        }
-    }
-
-    async fn try_to_take_place(&self) -> Result<(Option<String>, Option<Pass>), Error> {
-        let store = &self.app.store;
-        let [version, listed_at, place] = store
-            .get_states([RESOURCE_VERSION, LISTED_AT, LISTING])
-            .await?;
-        let version = version.filter(|version| !version.is_empty());
-        if version.is_some() {
-            store.set_state(RESOURCE_VERSION, "").await?;
-        }
-        let place = place.unwrap_or_default();
-        let Listing { pass, again } = Listing::read(&place);
-        self.kept_place.replace(place);
-        let listed_at = listed_at.and_then(|text| text.parse::<Timestamp>().ok());
-        let is_recent =
-            listed_at.is_some_and(|at| self.app.now().duration_since(at) < FULL_LIST_EVERY);
-        if again || pass.is_none() && !is_recent {
-            self.missed.set(true);
-        }
-        Ok((version, pass))
-    }
-
-    /// Leaves to the next tick where this one is. Whoever has the lease now goes by its own.
-    async fn leave_place(&self, version: Option<String>, pass: Option<&Pass>) -> Result<(), Error> {
-        // What was missed is to be known before anybody relies on the version.
-        if self.lost.get() || !self.keep_place(pass).await {
-            return Ok(());
-        }
-        if let Some(version) = version {
-            let store = &self.app.store;
-            store
-                .set_state_while_holding(LEASE, &self.holder, RESOURCE_VERSION, &version)
-                .await?;
-        }
-        Ok(())
     }
 
     /// Sends the Kubernetes Events that the other parts gather.
@@ -388,10 +355,16 @@ impl<P: Platform> Tick<'_, P> {
         }
     }
 
-    /// A full list is to begin from now on.
+    /// A full list of every namespace is to begin from now on.
     fn miss(&self) {
-        self.missed.set(true);
-        self.list_wanted.give();
+        self.watched.iter().for_each(Watched::miss);
+    }
+
+    /// The same of that one. One that is not looked after yet begins with it.
+    fn miss_in(&self, namespace: &str) {
+        if let Some(at) = self.watched_as(namespace) {
+            at.miss();
+        }
     }
 
     /// Notes something that is left undone, for a full list to find.
@@ -400,16 +373,31 @@ impl<P: Platform> Tick<'_, P> {
         self.put_off(what, error);
     }
 
+    /// The same in a namespace: for a full list there to find.
+    fn failed_in(&self, namespace: &str, what: &str, error: &Error) {
+        self.miss_in(namespace);
+        self.put_off_in(namespace, what, error);
+    }
+
     /// Notes something that failed and is tried again anyway. What fails alike again and again is logged once a tick.
     fn put_off(&self, what: &str, error: &Error) {
+        self.put_off_in("", what, error);
+    }
+
+    /// The same in a namespace.
+    fn put_off_in(&self, namespace: &str, what: &str, error: &Error) {
         self.failures.set(self.failures.get() + 1);
-        let text = format!("{what}: {}", error.chain());
-        if *self.last_failure.borrow() == text {
+        let why = error.chain();
+        let text = format!("{what}: {why}");
+        let mut last = self.last_failures.borrow_mut();
+        if last.get(namespace) == Some(&text) {
             return;
         }
-        self.last_failure.replace(text);
-        let why = error.chain();
-        self.app.report(Level::Warn, what, &[("error", &why)]);
+        last.insert(namespace.to_owned(), text);
+        let fields: Fields<'_> = &[("namespace", &namespace), ("error", &why)];
+        let of_all = namespace.is_empty();
+        self.app
+            .report(Level::Warn, what, &fields[usize::from(of_all)..]);
     }
 
     /// The future's answer, or none if the tick ends first.

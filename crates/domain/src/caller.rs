@@ -1,4 +1,4 @@
-//! Who calls: a tenant, what its token allows, and what the tenant may have at once.
+//! Who calls: a tenant, what its token allows, where its scripts run, and what the tenant may have at once.
 
 use std::fmt;
 use std::str::FromStr;
@@ -51,13 +51,62 @@ impl FromStr for Tenant {
     type Err = NoTenant;
 
     fn from_str(text: &str) -> Result<Self, NoTenant> {
-        let fits = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
-        let good = (1..=MAX_TENANT_CHARS).contains(&text.len())
-            && text.bytes().all(fits)
-            && !text.starts_with('-')
-            && !text.ends_with('-');
-        good.then(|| Self(text.to_owned())).ok_or(NoTenant)
+        is_label(text, MAX_TENANT_CHARS)
+            .then(|| Self(text.to_owned()))
+            .ok_or(NoTenant)
     }
+}
+
+/// The longest name of a namespace, in characters: that of a label of DNS.
+pub const MAX_NAMESPACE_CHARS: usize = 63;
+
+/// A namespace of Kubernetes that scripts run in.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Namespace(String);
+
+/// A text is no name of a namespace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NoNamespace;
+
+impl fmt::Display for NoNamespace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "must have 1 to {MAX_NAMESPACE_CHARS} lowercase letters, digits and dashes, with no dash at its ends"
+        )
+    }
+}
+
+impl Namespace {
+    /// Its name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Namespace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl FromStr for Namespace {
+    type Err = NoNamespace;
+
+    fn from_str(text: &str) -> Result<Self, NoNamespace> {
+        is_label(text, MAX_NAMESPACE_CHARS)
+            .then(|| Self(text.to_owned()))
+            .ok_or(NoNamespace)
+    }
+}
+
+/// Whether that is a label of DNS (RFC 1123) of so many characters at most.
+fn is_label(text: &str, most: usize) -> bool {
+    let fits = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+    (1..=most).contains(&text.len())
+        && text.bytes().all(fits)
+        && !text.starts_with('-')
+        && !text.ends_with('-')
 }
 
 /// What a token allows; each role may do what those before it may.
@@ -111,7 +160,7 @@ pub struct Limits {
 
 #[cfg(test)]
 mod tests {
-    //! Names of tenants, and the order of the roles.
+    //! Names of tenants and namespaces, and the order of the roles.
     use super::*;
 
     #[test]
@@ -128,6 +177,23 @@ mod tests {
             assert_eq!(name.parse::<Tenant>(), Err(NoTenant), "{name:?}");
         }
         assert_eq!(Tenant::DEFAULT.parse(), Ok(Tenant::default()));
+    }
+
+    #[test]
+    fn namespaces_have_the_names_that_kubernetes_takes() {
+        let longest = "n".repeat(MAX_NAMESPACE_CHARS);
+        for name in ["a", "billing-runs", "0", &longest] {
+            assert_eq!(
+                name.parse::<Namespace>().map(|n| n.to_string()),
+                Ok(name.to_owned())
+            );
+        }
+        let too_long = format!("{longest}n");
+        for name in [
+            "", "-a", "a-", "A", "a b", "a_b", "a.b", "é", "a/b", &too_long,
+        ] {
+            assert_eq!(name.parse::<Namespace>(), Err(NoNamespace), "{name:?}");
+        }
     }
 
     #[test]

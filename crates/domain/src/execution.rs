@@ -8,7 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use uuid::Uuid;
 
 use crate::audit::Origin;
-use crate::caller::Tenant;
+use crate::caller::{Namespace, Tenant};
 use crate::reason::Ending;
 use crate::retry::Retry;
 use crate::submission::{Resources, Submission, Timeouts};
@@ -187,6 +187,8 @@ pub struct Execution {
     pub id: ExecutionId,
     /// Whose it is; it never becomes another's.
     pub tenant: Tenant,
+    /// The namespace that its Jobs run in, as it was when it was accepted; none for the one of all who have none of their own.
+    pub namespace: Option<Namespace>,
     /// Counts its changes from 1; every write compares it.
     pub generation: u64,
     /// Where it is.
@@ -252,6 +254,7 @@ impl Execution {
         Self {
             id,
             tenant: tenant.clone(),
+            namespace: None,
             generation: 1,
             status: Status::Queued,
             created_at: now,
@@ -278,6 +281,11 @@ impl Execution {
             trace: None,
             origin: None,
         }
+    }
+
+    /// The same as one that runs in that namespace.
+    pub fn in_namespace(self, namespace: Option<Namespace>) -> Self {
+        Self { namespace, ..self }
     }
 
     /// The same as submitted by that one.

@@ -15,7 +15,9 @@ pub mod trace;
 pub mod transition;
 
 pub use audit::{Action, Origin};
-pub use caller::{Limits, MAX_TENANT_CHARS, NoTenant, Role, Tenant};
+pub use caller::{
+    Limits, MAX_NAMESPACE_CHARS, MAX_TENANT_CHARS, Namespace, NoNamespace, NoTenant, Role, Tenant,
+};
 pub use execution::{
     Clock, Execution, ExecutionId, LogSummary, Status, Stop, Waiting, WaitingKind,
 };

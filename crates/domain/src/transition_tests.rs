@@ -17,6 +17,7 @@ pub(crate) fn queued() -> Execution {
     Execution {
         id: ExecutionId::new(at(0), [7; 10]),
         tenant: crate::Tenant::default(),
+        namespace: None,
         generation: 1,
         status: Status::Queued,
         created_at: at(0),

@@ -96,12 +96,21 @@ impl<T: Transport> Client<T> {
         &self.config
     }
 
+    /// The same client for the objects of that namespace.
+    pub fn within(&self, namespace: &str) -> Client<&T> {
+        Client {
+            config: self.config.clone().with_namespace(namespace),
+            transport: &self.transport,
+        }
+    }
+
     /// The same client for requests that are part of a trace: each has that header `traceparent`, for servers that trace
     /// themselves.
-    pub fn traced(&self, traceparent: &str) -> Client<&T> {
-        Client {
-            config: self.config.clone().with_traceparent(traceparent),
-            transport: &self.transport,
+    #[must_use]
+    pub fn traced(self, traceparent: &str) -> Self {
+        Self {
+            config: self.config.with_traceparent(traceparent),
+            ..self
         }
     }
 
@@ -541,3 +550,7 @@ fn bad_input(error: kube_core::request::Error) -> Error {
 #[cfg(test)]
 #[path = "client_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "client_within_tests.rs"]
+mod within_tests;

@@ -533,12 +533,12 @@ fn requests_of_a_trace_say_so() {
     let traceparent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
     let transport = FakeTransport::answering((0..3).map(|_| answer(404, "{}")));
     let client = client(&transport);
-    let traced = client.traced(traceparent);
+    let traced = client.within("runs").traced(traceparent);
     ready(async {
         traced.get_job("x").await.expect_err("404");
         client.get_job("x").await.expect_err("404");
         // What no header can carry is left out.
-        let broken = client.traced("a\nb");
+        let broken = client.within("runs").traced("a\nb");
         broken.get_job("x").await.expect_err("404");
     });
     let sent = transport.take_sent();

@@ -67,6 +67,15 @@ impl ClientConfig {
         }
     }
 
+    /// The same for the objects of that namespace.
+    #[must_use]
+    pub fn with_namespace(self, namespace: impl Into<String>) -> Self {
+        Self {
+            namespace: namespace.into(),
+            ..self
+        }
+    }
+
     /// The same with a token that is read from that file, by that function, for every request.
     #[must_use]
     pub fn with_token_file(mut self, path: impl Into<String>, read: ReadFile) -> Self {

@@ -11,6 +11,8 @@ use crate::wire;
 /// A Job as last seen.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JobObservation {
+    /// Its namespace.
+    pub namespace: String,
     /// Its name.
     pub name: String,
     /// Its uid: another Job of the same name has another.
@@ -85,6 +87,7 @@ impl From<wire::Job> for JobObservation {
             active: job.status.active.unwrap_or(0),
             created_at: metadata.creation_timestamp,
             deleted: metadata.deletion_timestamp.is_some(),
+            namespace: metadata.namespace,
             name: metadata.name,
             uid: metadata.uid,
             resource_version: metadata.resource_version,

@@ -12,6 +12,8 @@ use crate::wire;
 /// A Pod as last seen.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PodObservation {
+    /// Its namespace.
+    pub namespace: String,
     /// Its name.
     pub name: String,
     /// Its uid.
@@ -111,6 +113,7 @@ impl From<wire::Pod> for PodObservation {
             attempt: metadata.attempt(),
             deleted: metadata.deletion_timestamp.is_some(),
             delete_by: metadata.deletion_timestamp,
+            namespace: metadata.namespace,
             name: metadata.name,
             uid: metadata.uid,
             resource_version: metadata.resource_version,

@@ -11,6 +11,7 @@ use crate::job::LABEL_ATTEMPT;
 #[serde(rename_all = "camelCase", default)]
 pub struct Metadata {
     pub name: String,
+    pub namespace: String,
     pub uid: String,
     pub resource_version: String,
     pub creation_timestamp: Option<Timestamp>,

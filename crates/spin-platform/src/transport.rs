@@ -185,7 +185,14 @@ fn not_sent(text: &str) -> TransportError {
 
 /// Which errors say surely that no byte of the request reached the server.
 fn transport_error(code: &ErrorCode) -> TransportError {
-    let text = format!("{code:?}");
+    let text = match code {
+        ErrorCode::TlsProtocolError
+        | ErrorCode::TlsCertificateError
+        | ErrorCode::TlsAlertReceived(_) => format!(
+            "the TLS handshake failed, as where the server's certificate is of an authority that the host does not believe ({code:?})"
+        ),
+        _ => format!("{code:?}"),
+    };
     match code {
         ErrorCode::DnsTimeout
         | ErrorCode::DnsError(_)

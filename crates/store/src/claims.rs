@@ -14,7 +14,7 @@ use crate::rows::{
     COLUMNS, Reader, changing_columns, count, execution, micros, rank, readable, sql_type,
 };
 use crate::sql::{Builder, Sql, Statement, Value};
-use crate::{ExecutionStore, StoreError};
+use crate::{ExecutionStore, Room, StoreError};
 
 /// The submission of the row that a statement returns.
 const BODY: &str = "(SELECT body FROM payloads WHERE execution_id = executions.id)";
@@ -27,7 +27,7 @@ pub const MAX_CLAIMS: u32 = 32;
 pub const MAX_ROWS: u32 = 1_000;
 
 /// Comes after each id in the order of bytes.
-const BEHIND_ALL_IDS: &str = "g";
+pub(crate) const BEHIND_ALL_IDS: &str = "g";
 
 /// The number of the first changing column in [`dispatch`](ExecutionStore::dispatch)'s VALUES, whose
 /// columns are named column1, column2, … both in SQLite and in PostgreSQL.
@@ -35,7 +35,7 @@ const FIRST_CHANGING: usize = 5;
 
 impl<S: Sql> ExecutionStore<S> {
     /// Takes executions from the queues, of each tenant those of the highest priority first and of them the oldest, and the tenants in turn so that
-    /// those with the fewest places go first, while fewer than `max_running` are dispatched and unfinished. They are stored as dispatched and claimed until `claim_until`: the caller is
+    /// those with the fewest places go first, while there is room. They are stored as dispatched and claimed until `claim_until`: the caller is
     /// to create their Jobs. At most `limit` and [`MAX_CLAIMS`].
     ///
     /// No two callers get the same one, and the limit holds among all callers. Those postponed
@@ -46,11 +46,11 @@ impl<S: Sql> ExecutionStore<S> {
         &self,
         now: Timestamp,
         claim_until: Timestamp,
-        max_running: u32,
+        room: impl Into<Room<'_>>,
         limit: u32,
     ) -> Result<Vec<(Execution, Submission)>, StoreError> {
         self.wake_postponed(now).await?;
-        self.claim_ready(now, claim_until, max_running, limit).await
+        self.claim_ready(now, claim_until, room, limit).await
     }
 
     /// As [`claim_queued`](Self::claim_queued) without a look at those that were postponed until `now`: for whoever claims more often
@@ -59,12 +59,11 @@ impl<S: Sql> ExecutionStore<S> {
         &self,
         now: Timestamp,
         claim_until: Timestamp,
-        max_running: u32,
+        room: impl Into<Room<'_>>,
         limit: u32,
     ) -> Result<Vec<(Execution, Submission)>, StoreError> {
-        let candidates = self
-            .candidates(now, max_running, limit.min(MAX_CLAIMS))
-            .await?;
+        let room = room.into();
+        let candidates = self.candidates(now, room, limit.min(MAX_CLAIMS)).await?;
         let steps: Vec<(&Execution, Execution)> = candidates
             .iter()
             .filter_map(|execution| {
@@ -78,7 +77,7 @@ impl<S: Sql> ExecutionStore<S> {
         let told = self.dispatches_told(&steps);
         let next: Vec<Execution> = steps.into_iter().map(|(_, next)| next).collect();
         let dispatch = self
-            .dispatch(&next, claim_until, max_running)
+            .dispatch(&next, claim_until, room.max_running)
             .text(" RETURNING id, ")
             .text(BODY);
         let mut statements: Vec<Statement> = self.wait_for_turn().into_iter().collect();
@@ -219,35 +218,33 @@ impl<S: Sql> ExecutionStore<S> {
     /// The unfinished executions whose clock has run out at `now`, in the order of their deadlines;
     /// at most `limit` and [`MAX_ROWS`].
     pub async fn due(&self, now: Timestamp, limit: u32) -> Result<Vec<Execution>, StoreError> {
-        let statement = self
+        self.due_behind(now, None, limit).await
+    }
+
+    /// The same without those up to that one: for whoever could not end some of them.
+    pub async fn due_behind(
+        &self,
+        now: Timestamp,
+        last: Option<&Execution>,
+        limit: u32,
+    ) -> Result<Vec<Execution>, StoreError> {
+        let builder = self
             .build("SELECT ")
             .text(COLUMNS)
             .text(" FROM executions WHERE deadline_at <= ")
-            .bind(micros(now))
+            .bind(micros(now));
+        let last = last.and_then(|last| Some((last.id, last.deadline()?.1)));
+        let builder = match last {
+            Some((id, at)) => builder
+                .text(" AND (deadline_at, id) > (")
+                .bind(micros(at))
+                .text(", ")
+                .bind(id.to_string())
+                .text(")"),
+            None => builder,
+        };
+        let statement = builder
             .text(" ORDER BY deadline_at, id LIMIT ")
-            .bind(limit.min(MAX_ROWS))
-            .statement();
-        readable(self.query(statement).await?.rows.into_iter().map(execution))
-    }
-
-    /// The unfinished executions whose Job exists or existed, in the order of their ids, from the
-    /// one after `after` on, up to `upto`; at most `limit` and [`MAX_ROWS`].
-    pub async fn unfinished_dispatched(
-        &self,
-        after: Option<ExecutionId>,
-        upto: Option<ExecutionId>,
-        limit: u32,
-    ) -> Result<Vec<Execution>, StoreError> {
-        let statement = self
-            .build("SELECT ")
-            .text(COLUMNS)
-            .text(" FROM executions WHERE ")
-            .text(DISPATCHED)
-            .text(" AND job_uid IS NOT NULL AND id > ")
-            .bind(after.map(|id| id.to_string()).unwrap_or_default())
-            .text(" AND id <= ")
-            .bind(upto.map_or_else(|| BEHIND_ALL_IDS.to_owned(), |id| id.to_string()))
-            .text(" ORDER BY id LIMIT ")
             .bind(limit.min(MAX_ROWS))
             .statement();
         readable(self.query(statement).await?.rows.into_iter().map(execution))

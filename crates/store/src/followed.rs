@@ -1,6 +1,6 @@
 //! What followers of running scripts have read of their logs: stored so that others can read on from there.
 
-use domain::ExecutionId;
+use domain::{ExecutionId, Namespace};
 
 use crate::rows::{Reader, count};
 use crate::sql::{Builder, Sql, Statement};
@@ -36,6 +36,17 @@ pub struct FollowedLog {
     pub stamp_bytes: u64,
     /// Tells them from others.
     pub stamp_check: u64,
+}
+
+/// What is stored of the log of an unfinished execution, and where to read on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FollowedOf {
+    /// Whose it is.
+    pub id: ExecutionId,
+    /// The namespace of its pod, as its execution has it.
+    pub namespace: Option<Namespace>,
+    /// What was read.
+    pub log: FollowedLog,
 }
 
 impl<S: Sql> ExecutionStore<S> {
@@ -97,22 +108,19 @@ impl<S: Sql> ExecutionStore<S> {
     /// What was read of the log of an unfinished execution.
     pub async fn followed(&self, id: ExecutionId) -> Result<Option<FollowedLog>, StoreError> {
         let found = self.followed_many(&[id]).await?;
-        Ok(found.into_iter().next().map(|(_, log)| log))
+        Ok(found.into_iter().next().map(|found| found.log))
     }
 
     /// What was read of the logs of those executions that are unfinished, in no particular order. Each may be 2 MiB, and a host limits an
     /// answer, so whoever asks for many asks for a few at a time.
-    pub async fn followed_many(
-        &self,
-        ids: &[ExecutionId],
-    ) -> Result<Vec<(ExecutionId, FollowedLog)>, StoreError> {
+    pub async fn followed_many(&self, ids: &[ExecutionId]) -> Result<Vec<FollowedOf>, StoreError> {
         if ids.is_empty() {
             return Ok(Vec::new());
         }
         let statement = self
             .build(
                 "SELECT execution_id, pod, pod_uid, head, head_is_closed, tail, bytes, stamp, stamp_bytes, \
-                 stamp_check FROM followed_logs WHERE execution_id IN (",
+                 stamp_check, (SELECT namespace FROM executions WHERE id = execution_id) FROM followed_logs WHERE execution_id IN (",
             )
             .commas(ids, |b, id| b.bind(id.to_string()))
             .text(")")
@@ -135,7 +143,8 @@ impl<S: Sql> ExecutionStore<S> {
                 stamp_bytes: reader.number("stamp_bytes")?,
                 stamp_check: reader.integer("stamp_check")?.cast_unsigned(),
             };
-            Ok((id, log))
+            let namespace = reader.namespace()?;
+            Ok(FollowedOf { id, namespace, log })
         })
         .collect()
     }

@@ -21,6 +21,9 @@ pub(crate) const READY: &str = "dispatched_at IS NULL AND status <> 'FINISHED' A
 pub(crate) const POSTPONED: &str =
     "dispatched_at IS NULL AND status <> 'FINISHED' AND not_before > 0";
 
+/// Runs in a namespace of its own, or will. The text is that of a partial index.
+pub(crate) const ELSEWHERE: &str = "namespace IS NOT NULL AND status <> 'FINISHED'";
+
 /// So many are woken in one statement, so that others can write in between.
 const MAX_WOKEN: u32 = 500;
 

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use domain::{
-    Ending, Execution, ExecutionId, LogSummary, Origin, Outcome, Quantity, Reason, Resources,
-    Retry, Status, Submission, Tenant, Timeouts, TraceContext, Waiting, WaitingKind,
+    Ending, Execution, ExecutionId, LogSummary, Namespace, Origin, Outcome, Quantity, Reason,
+    Resources, Retry, Status, Submission, Tenant, Timeouts, TraceContext, Waiting, WaitingKind,
 };
 use jiff::Timestamp;
 
@@ -16,7 +16,7 @@ pub(crate) const COLUMNS: &str = "id, generation, status, created_at, dispatched
      started_at, finished_at, outcome, reason, message, exit_code, signal, waiting_kind, \
      waiting_message, image, cpu, memory, ephemeral_storage, queue_seconds, start_seconds, \
      run_seconds, grace_seconds, rank, labels, log_bytes, log_lost_bytes, log_complete, \
-     cancel_requested_at, timed_out_at, stopping_since, ttl_seconds, attempt, due_at, retry_limit, retry_on, creation_in_doubt, tenant, traceparent, \
+     cancel_requested_at, timed_out_at, stopping_since, ttl_seconds, attempt, due_at, retry_limit, retry_on, creation_in_doubt, tenant, namespace, traceparent, \
      created_by, created_by_name, created_from";
 
 /// A column's name and the value to write into it.
@@ -86,6 +86,10 @@ pub(crate) fn fixed_columns(execution: &Execution) -> Vec<Column> {
     vec![
         ("id", execution.id.to_string().into()),
         ("tenant", execution.tenant.as_str().into()),
+        (
+            "namespace",
+            execution.namespace.as_ref().map(Namespace::as_str).into(),
+        ),
         ("created_at", micros(execution.created_at).into()),
         ("image", execution.image.as_str().into()),
         ("cpu", cpu.as_str().into()),
@@ -320,6 +324,7 @@ impl Reader {
         execution.retry = self.retry()?;
         execution.creation_in_doubt = self.number::<i64>("creation_in_doubt")? != 0;
         execution.tenant = self.tenant()?;
+        execution.namespace = self.namespace()?;
         let trace = self.optional_text("traceparent")?;
         execution.trace = trace.as_deref().and_then(TraceContext::parse);
         let origin = self.origin()?;
@@ -345,6 +350,16 @@ impl Reader {
         tenant.map_err(|_| self.corrupt("tenant", format!("\"{name}\" is no name of a tenant")))
     }
 
+    /// Where its Jobs run; none for the namespace of all who have none of their own.
+    pub(crate) fn namespace(&mut self) -> Result<Option<Namespace>, StoreError> {
+        let name = self.optional_text("namespace")?;
+        let parsed = name.as_deref().map(str::parse).transpose();
+        parsed.map_err(|_| {
+            let name = name.unwrap_or_default();
+            self.corrupt("namespace", format!("\"{name}\" is no name of a namespace"))
+        })
+    }
+
     /// The columns of before there were retries, as of one that has none.
     fn first_columns(&mut self) -> Result<Execution, StoreError> {
         let id_text = self.text("id")?;
@@ -364,6 +379,7 @@ impl Reader {
         Ok(Execution {
             id,
             tenant: Tenant::default(),
+            namespace: None,
             generation,
             status,
             created_at,

@@ -33,6 +33,24 @@ pub enum Limited {
     },
 }
 
+/// For whom there is room among those that run at once.
+#[derive(Clone, Copy, Debug)]
+pub struct Room<'a> {
+    /// How many may be dispatched and unfinished.
+    pub max_running: u32,
+    /// Of these tenants no more than so many are taken now, whatever they may have.
+    pub held: Option<&'a BTreeMap<Tenant, u32>>,
+}
+
+impl From<u32> for Room<'_> {
+    fn from(max_running: u32) -> Self {
+        Self {
+            max_running,
+            held: None,
+        }
+    }
+}
+
 /// A tenant of whom something waits.
 #[derive(Debug)]
 struct Waiting {
@@ -54,11 +72,16 @@ impl<S: Sql> ExecutionStore<S> {
     pub(crate) async fn candidates(
         &self,
         now: Timestamp,
-        max_running: u32,
+        room: Room<'_>,
         limit: u32,
     ) -> Result<Vec<Execution>, StoreError> {
         let (mut waiting, running) = self.waiting_tenants().await?;
-        let room = limit.min(max_running.saturating_sub(running));
+        for one in &mut waiting {
+            if let Some(more) = room.held.and_then(|held| held.get(&one.tenant)) {
+                one.most = one.most.min(one.running.saturating_add(*more));
+            }
+        }
+        let room = limit.min(room.max_running.saturating_sub(running));
         waiting.retain(|one| one.running < one.most);
         if room == 0 || waiting.is_empty() {
             return Ok(Vec::new());

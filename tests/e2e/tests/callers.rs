@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use e2e::{Answer, Client, Options, Stack};
+use e2e::{Admin, Answer, Client, Kube, Namespace, Options, Stack, not_applicable};
 use serde_json::{Value, json};
 
 /// A start and an end on two busy cores.
@@ -173,4 +173,162 @@ fn a_token_counts_from_one_request_to_the_next() {
     let wait = ("GET", "?wait=60", &[][..]);
     let end = send(&client, RED, wait, &id).expect(200).json();
     assert_eq!(end["outcome"], "SUCCEEDED", "{end}");
+}
+
+/// The namespaces of red and blue: what the embedded cluster has of its own accord, the real one's administrator makes.
+struct Places {
+    red: String,
+    blue: String,
+    _made: Vec<Namespace>,
+}
+
+impl Places {
+    fn new() -> Self {
+        let made: Vec<Namespace> = Admin::from_env()
+            .iter()
+            .flat_map(|admin| ["red", "blue"].map(|tenant| admin.namespace(tenant)))
+            .collect();
+        let name = |number: usize, embedded: &str| {
+            let made = made.get(number);
+            made.map_or_else(|| embedded.to_owned(), |namespace| namespace.name.clone())
+        };
+        Self {
+            red: name(0, "red-runs"),
+            blue: name(1, "blue-runs"),
+            _made: made,
+        }
+    }
+
+    /// The tokens of all, where red and blue have these, grey one that Executor has no rights in, and everybody else none.
+    fn tokens(&self) -> String {
+        let mut tokens: Value = serde_json::from_str(TOKENS).expect("JSON");
+        tokens["tenants"]["red"]["namespace"] = self.red.as_str().into();
+        tokens["tenants"]["blue"]["namespace"] = self.blue.as_str().into();
+        tokens["tenants"]["grey"] = json!({"namespace": "kube-public"});
+        let grey = json!({"name": "grey", "tenant": "grey", "role": "run", "token": GREY});
+        let all = tokens["tokens"].as_array_mut().expect("tokens");
+        all.push(grey);
+        tokens.to_string()
+    }
+}
+
+const GREY: &str = "token-of-grey-for-tests";
+
+/// The API server, asked about that namespace.
+fn kube_in(stack: &Stack, namespace: &str) -> Kube {
+    let access = stack.kube().access();
+    Kube::new(&access.url, &access.token, namespace, access.ca.as_deref())
+}
+
+#[test]
+fn each_tenants_scripts_run_in_its_own_namespace() {
+    let places = Places::new();
+    let stack = Stack::start(Options {
+        variables: vec![("tokens".to_owned(), places.tokens())],
+        ..Options::default()
+    });
+    let client = stack.client();
+    let (red, blue) = (kube_in(&stack, &places.red), kube_in(&stack, &places.blue));
+    let home = stack.kube();
+    let all = [&red, &blue, home];
+    // Each with a ConfigMap, so that that is where its Job is, too.
+    let large = format!("echo $0; cat in; sleep 1000\n#{}", "x".repeat(70_000));
+    let with_file = |script: &str| {
+        let mut body = small(script);
+        body["files"] = json!({"in": {"text": "given\n"}});
+        body
+    };
+    let running: Vec<String> = [RED, BLUE, ROOT]
+        .iter()
+        .map(|token| {
+            post(&client, token, None, &with_file(&large))
+                .expect(201)
+                .id()
+        })
+        .collect();
+    for (number, id) in running.iter().enumerate() {
+        let at = all[number];
+        e2e::wait_for("its pod", ENDS_WITHIN, || {
+            (!at.pods_of(id).is_empty()).then_some(())
+        });
+        for other in all.iter().filter(|kube| kube.namespace() != at.namespace()) {
+            assert_eq!(
+                other.pods_of(id),
+                Vec::<String>::new(),
+                "{}",
+                other.namespace()
+            );
+        }
+    }
+    // An end is seen in each of them, with its log; and what is canceled goes.
+    for token in [RED, BLUE, ROOT] {
+        let id = post(&client, token, None, &with_file("cat in; exit 3"))
+            .expect(201)
+            .id();
+        let end = e2e::wait_for("the end", ENDS_WITHIN, || {
+            let now = send(&client, token, ("GET", "?wait=30", &[]), &id)
+                .expect(200)
+                .json();
+            (now["status"] == "FINISHED").then_some(now)
+        });
+        assert_eq!(
+            (&end["outcome"], &end["exitCode"]),
+            (&json!("FAILED"), &json!(3)),
+            "{end}"
+        );
+        let log = send(&client, token, ("GET", "/logs", &[]), &id).expect(200);
+        assert_eq!(log.text(), "given\n");
+    }
+    for (token, id) in [RED, BLUE, ROOT].iter().zip(&running) {
+        e2e::wait_for("its start", ENDS_WITHIN, || {
+            let now = send(&client, token, ("GET", "", &[]), id)
+                .expect(200)
+                .json();
+            (now["status"] == "RUNNING").then_some(())
+        });
+        let live = send(&client, token, ("GET", "/logs", &[]), id).expect(200);
+        assert!(live.text().ends_with("given\n"), "{}", live.text());
+        send(&client, token, ("POST", "/cancel", &[]), id).expect(202);
+        e2e::wait_for("the cancel", ENDS_WITHIN, || {
+            let now = send(&client, token, ("GET", "?wait=30", &[]), id)
+                .expect(200)
+                .json();
+            (now["outcome"] == "CANCELED").then_some(())
+        });
+    }
+    for kube in all {
+        assert_eq!(kube.jobs_left_after(ENDS_WITHIN), Vec::<String>::new());
+    }
+    if stack.is_real() {
+        a_namespace_without_rights_stops_no_other(&client);
+    } else {
+        not_applicable(
+            "a tenant whose namespace Executor has no rights in",
+            "the embedded cluster lets everybody do everything",
+        );
+    }
+}
+
+fn a_namespace_without_rights_stops_no_other(client: &Client) {
+    let greys: Vec<String> = (0..20)
+        .map(|_| post(client, GREY, None, &small("true")).expect(201).id())
+        .collect();
+    for token in [RED, BLUE] {
+        let id = post(client, token, None, &small("true")).expect(201).id();
+        let end = send(client, token, ("GET", "?wait=60", &[]), &id)
+            .expect(200)
+            .json();
+        assert_eq!(end["outcome"], "SUCCEEDED", "{end}");
+    }
+    let waits = send(client, GREY, ("GET", "", &[]), &greys[0])
+        .expect(200)
+        .json();
+    let why = waits.to_string();
+    assert!(
+        why.contains("cannot create resource") && why.contains("kube-public"),
+        "{why}"
+    );
+    for id in &greys {
+        send(client, GREY, ("POST", "/cancel", &[]), id).expect(202);
+    }
 }

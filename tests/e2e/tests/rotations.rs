@@ -94,7 +94,7 @@ fn a_new_token_of_the_account_is_read_from_its_file() {
     let mut scripts = Scripts::begun(&stack, &client);
     stack.change_cluster_token("the-second-token-of-the-cluster");
     let told = until(&client, "kubernetes", false);
-    assert!(told.contains("401"), "{told}");
+    assert!(told.contains("credentials"), "{told}");
     // What is accepted meanwhile waits.
     assert_eq!(scripts.submit(&client, 0)["status"], "QUEUED");
     stack.account_token("the-second-token-of-the-cluster");
@@ -117,7 +117,7 @@ fn another_authority_of_the_api_server_is_believed_after_a_restart() {
     // Without a word before.
     stack.tls().present("second");
     let told = until(&client, "kubernetes", false);
-    assert!(told.contains("certificate"), "{told}");
+    assert!(told.contains("TLS"), "{told}");
     assert_eq!(scripts.submit(&client, 0)["status"], "QUEUED");
     stack.tls().believe(&["second", "first"]);
     stack.restart_host(0);

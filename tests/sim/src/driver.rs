@@ -11,7 +11,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Wake, Waker};
 
 use localcluster::Disturbance;
+use serde_json::Value;
 
+use crate::chance::Chance;
 use crate::checks;
 use crate::faults::Faults;
 use crate::history::Report;
@@ -19,7 +21,7 @@ use crate::mutant::Mutant;
 use crate::plan::{Action, Plan};
 use crate::platform::Instance;
 use crate::wire::arrive;
-use crate::world::{Event, Outage, World};
+use crate::world::{Event, NAMESPACE, Outage, World};
 
 /// How long a tick works, in milliseconds less than the cron's period: as deployed, where 10 s leave 9.95.
 const TICK_MARGIN_MS: i64 = 50;
@@ -91,7 +93,7 @@ pub struct Driver {
 /// Plays the history of that seed, with a mistake made on purpose or without.
 pub fn run(seed: u64, mutant: Option<Mutant>) -> Report {
     let world = World::new(seed, mutant);
-    let plan = Plan::draw(&mut world.chance.borrow_mut());
+    let plan = Plan::draw(&mut world.chance.borrow_mut(), &mut Chance::new(!seed));
     let faults = Faults::draw(&mut world.chance.borrow_mut());
     let mut driver = Driver {
         accepted: Accepted::default(),
@@ -179,8 +181,12 @@ impl Driver {
 
     /// Ticks until the full list is made that is due, and none is wanted after it.
     fn full_list(&mut self) {
-        let before = self.world.state("listedAt");
-        self.list_until(|world| !lists(world) && world.state("listedAt") != before);
+        let before = listed_at(&self.world);
+        self.list_until(|world| {
+            let now = listed_at(world);
+            let is_new = |name: &String| now.get(name) != before.get(name);
+            !lists(world) && before.keys().all(is_new)
+        });
     }
 
     /// Ticks until full lists have come so far.
@@ -327,6 +333,7 @@ impl Driver {
             Action::LoseNode => self.disturb(Disturbance::NodeLost),
             Action::Orphan(ours) => self.leave_orphan(ours),
             Action::ReplaceJob => self.replace_job(),
+            Action::Place(own) => world.has_own_namespace.set(own),
             Action::Quiet => {
                 self.up.fill(true);
                 world.heal();
@@ -338,5 +345,24 @@ impl Driver {
 
 /// Whether a full list is under way, or to follow at once.
 fn lists(world: &World) -> bool {
-    world.state("listing").is_some_and(|l| !l.is_empty())
+    let of_all = world.state("listing").is_some_and(|l| !l.is_empty());
+    let is_wanted =
+        |left: &Value| !left["listing"]["pass"].is_null() || left["listing"]["again"] == true;
+    of_all || others(world).values().any(is_wanted)
+}
+
+/// What ticks leave of the namespaces besides that of all, by their names.
+pub fn others(world: &World) -> serde_json::Map<String, Value> {
+    let text = world.state("namespaces").unwrap_or_default();
+    serde_json::from_str(&text).unwrap_or_default()
+}
+
+/// When each namespace was listed.
+fn listed_at(world: &World) -> BTreeMap<String, Value> {
+    let others = others(world).into_iter();
+    let mut all: BTreeMap<String, Value> = others
+        .map(|(name, left)| (name, left["listedAt"].clone()))
+        .collect();
+    all.insert(NAMESPACE.to_owned(), world.state("listedAt").into());
+    all
 }

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::driver::Driver;
 use crate::rows::short;
-use crate::world::{Harm, collection};
+use crate::world::{Harm, NAMESPACE, collection};
 
 /// An execution of which nobody has a record.
 const UNKNOWN: &str = "01980000-0000-7000-8000-000000000000";
@@ -44,7 +44,7 @@ impl Driver {
         let victim = self.victim(kind)?;
         let name = self.note_harm(kind, &victim, Harm::Deleted)?;
         let options = json!({"propagationPolicy": policy});
-        let target = format!("{}/{name}", collection(kind));
+        let target = format!("{}/{name}", collection(namespace(&victim), kind));
         self.world.ask("DELETE", &target, &options);
         Some(victim)
     }
@@ -54,7 +54,7 @@ impl Driver {
         let Some(victim) = self.delete_one("jobs", "Background") else {
             return;
         };
-        let metadata = json!({"name": victim["metadata"]["name"]});
+        let metadata = json!({"name": victim["metadata"]["name"], "namespace": namespace(&victim)});
         self.strangers_job(metadata, Value::Null);
     }
 
@@ -68,7 +68,7 @@ impl Driver {
             Disturbance::NodeLost => Harm::NodeLost,
         };
         let name = pod["metadata"]["name"].as_str().unwrap_or_default();
-        if self.world.disturb(name, what) {
+        if self.world.disturb(namespace(&pod), name, what) {
             self.note_harm("pods", &pod, harm);
             self.world.settle();
         }
@@ -104,11 +104,19 @@ impl Driver {
         let job = json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": metadata,
             "spec": {"template": {"metadata": {"labels": labels}, "spec": {"restartPolicy": "Never",
                 "containers": [{"name": "script", "image": "alpine:3"}]}}}});
-        let (_, made) = self.world.ask("POST", &collection("jobs"), &job);
+        let target = collection(namespace(&job), "jobs");
+        let (_, made) = self.world.ask("POST", &target, &job);
         let uid = made["metadata"]["uid"].as_str()?.to_owned();
         self.world.strangers.borrow_mut().push(uid.clone());
         Some(uid)
     }
+}
+
+/// Where it is, or is to be.
+fn namespace(object: &Value) -> &str {
+    object["metadata"]["namespace"]
+        .as_str()
+        .unwrap_or(NAMESPACE)
 }
 
 /// Whether it is the object with that uid, or one of its own.

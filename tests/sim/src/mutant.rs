@@ -6,7 +6,7 @@
 //! | I1: ends within its bound, and is kept until then | [`NoRecovery`](Mutant::NoRecovery), [`VersionKeptAfterFailure`](Mutant::VersionKeptAfterFailure), [`MissForgotten`](Mutant::MissForgotten), [`ForgottenEarly`](Mutant::ForgottenEarly), [`LossTakenForWritten`](Mutant::LossTakenForWritten) |
 //! | I2: at most one start | [`NoDoubt`](Mutant::NoDoubt) |
 //! | I3: only forward, and what is finished stays | [`NoCompareAndSet`](Mutant::NoCompareAndSet) |
-//! | I4: the outcome is the script's own end | [`GuessedSuccess`](Mutant::GuessedSuccess) |
+//! | I4: the outcome is the script's own end | [`GuessedSuccess`](Mutant::GuessedSuccess), [`NamespaceDropped`](Mutant::NamespaceDropped) |
 //! | I5: the log is exact or flagged | [`LogCut`](Mutant::LogCut), [`DeletedBeforeLogRead`](Mutant::DeletedBeforeLogRead) |
 //! | I6: same key, same id | [`KeyDropped`](Mutant::KeyDropped) |
 //! | I7: nothing of ours is left, nothing of others touched | [`OrphanedPods`](Mutant::OrphanedPods), [`NoUidPrecondition`](Mutant::NoUidPrecondition), [`DatabaseIgnored`](Mutant::DatabaseIgnored), [`ListForgotten`](Mutant::ListForgotten) |
@@ -22,6 +22,8 @@ use std::fmt;
 use std::str::FromStr;
 
 use store::{Statement, Value};
+
+use crate::world::OWN_NAMESPACE;
 
 /// One mistake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,11 +68,13 @@ pub enum Mutant {
     MissForgotten,
     /// Of steps that are written together, those whose row was another's meanwhile are taken for written.
     LossTakenForWritten,
+    /// The namespace that an execution is accepted for is not stored, so that ticks go by another one.
+    NamespaceDropped,
 }
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::NoCompareAndSet,
         Self::NoUidPrecondition,
         Self::OrphanedPods,
@@ -91,6 +95,7 @@ impl Mutant {
         Self::ListForgotten,
         Self::MissForgotten,
         Self::LossTakenForWritten,
+        Self::NamespaceDropped,
     ];
 
     /// Makes the mistake where it is one of a statement.
@@ -155,6 +160,14 @@ impl Mutant {
                     .iter_mut()
                     .filter(keys)
                     .for_each(|key| *key = Value::Null);
+            }
+            Self::NamespaceDropped
+                if sql.contains("INSERT INTO new_executions")
+                    || sql.starts_with("INSERT INTO executions") =>
+            {
+                let named = |value: &&mut Value| **value == OWN_NAMESPACE.into();
+                let names = statement.params.iter_mut().filter(named);
+                names.for_each(|name| *name = Value::Null);
             }
             Self::VersionDropped
                 if sql.starts_with("INSERT INTO state")

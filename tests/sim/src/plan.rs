@@ -31,6 +31,9 @@ const SHORT_TTL_SECONDS: u32 = 20;
 /// Longer than what is inlined: such a script goes into a ConfigMap.
 const LARGE_SCRIPT_BYTES: usize = 70_000;
 
+/// In so many histories of a thousand the tenant has a namespace of its own at some time.
+const OWN_NAMESPACE_PER_MILLE: u32 = 300;
+
 /// What a script does.
 #[derive(Clone, Debug, Default)]
 pub struct Script {
@@ -100,6 +103,8 @@ pub enum Action {
     LoseNode,
     /// Somebody has left a Job of a record that is not there: of this database, or of another's.
     Orphan(bool),
+    /// By the settings, from now on what is accepted runs in a namespace of its own, or in that of all again.
+    Place(bool),
     /// Nothing goes wrong any more.
     Quiet,
 }
@@ -137,8 +142,9 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// The plan of a seed.
-    pub fn draw(chance: &mut Chance) -> Self {
+    /// The plan of a seed, and what is said of namespaces by a chance of its own, so that histories without go on as they did before there
+    /// were any.
+    pub fn draw(chance: &mut Chance, places: &mut Chance) -> Self {
         let hosts = 1 + chance.below(MAX_HOSTS);
         let quiet_at = chance.between(FAULTS_MS[0], FAULTS_MS[1]);
         let count = 1 + chance.below(MAX_SUBMISSIONS);
@@ -176,6 +182,13 @@ impl Plan {
             actions.push((chance.between(0, period_ms), Action::Cron(host)));
         }
         environment(chance, hosts, quiet_at, &mut actions);
+        if places.per_mille(OWN_NAMESPACE_PER_MILLE) {
+            actions.push((0, Action::Place(places.per_mille(700))));
+            for _ in 0..places.below(3) {
+                let at = places.between(0, quiet_at * 2 / 3);
+                actions.push((at, Action::Place(places.per_mille(500))));
+            }
+        }
         actions.push((quiet_at, Action::Quiet));
         Self {
             hosts,

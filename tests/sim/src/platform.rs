@@ -11,7 +11,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::database::Database;
 use crate::wire::Wire;
-use crate::world::{NAMESPACE, World};
+use crate::world::{NAMESPACE, OWN_NAMESPACE, World};
 
 /// What signs: 24 bytes, in base64.
 const WEBHOOK_SECRETS: &str = r#"{"default":"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"}"#;
@@ -66,10 +66,11 @@ pub fn app(world: &Rc<World>, instance: &Rc<Instance>, max_running: u32) -> App<
             "kube_token"
             | "kube_token_file"
             | "tick_token"
-            | "tokens"
             | "metrics_token"
             | "webhook_allowed_hosts"
             | "webhook_pauses" => String::new(),
+            "tokens" if world.has_own_namespace.get() => own_namespace(),
+            "tokens" => String::new(),
             "webhook_secrets" => WEBHOOK_SECRETS.to_owned(),
             "default_image" => "alpine:3".to_owned(),
             "allowed_images" => "*".to_owned(),
@@ -101,6 +102,14 @@ pub fn app(world: &Rc<World>, instance: &Rc<Instance>, max_running: u32) -> App<
         },
         Time { world, instance },
     )
+}
+
+/// The setting that gives everybody in a history the other namespace.
+fn own_namespace() -> String {
+    let tenants = serde_json::json!({"default": {"namespace": OWN_NAMESPACE}});
+    let token =
+        serde_json::json!({"name": "a", "role": "run", "token": "a-token-that-nobody-sends"});
+    serde_json::json!({"tenants": tenants, "tokens": [token]}).to_string()
 }
 
 /// The host's clock, chance that repeats, and the log.

@@ -16,7 +16,7 @@ use crate::mutant::Mutant;
 use crate::pages;
 use crate::platform::Instance;
 use crate::receiver::receive;
-use crate::world::{Event, World, collection};
+use crate::world::{Event, NAMESPACE, OWN_NAMESPACE, World, collection};
 
 /// A request is carried out within so many milliseconds of being sent, or never.
 const LATEST_ARRIVAL_MS: i64 = 9_000;
@@ -280,11 +280,10 @@ impl Wire {
             let pod = request.path.rsplit('/').nth(1).unwrap_or_default();
             let job = pod.rsplit_once('-').map_or("", |(job, _)| job);
             let background = serde_json::json!({"propagationPolicy": "Background"});
-            self.world.ask(
-                "DELETE",
-                &format!("{}/{job}", collection("jobs")),
-                &background,
-            );
+            for namespace in [NAMESPACE, OWN_NAMESPACE] {
+                let target = format!("{}/{job}", collection(namespace, "jobs"));
+                self.world.ask("DELETE", &target, &background);
+            }
         }
         request
     }

@@ -29,8 +29,11 @@ use crate::wire::Message;
 /// whole seconds, lie before ours.
 const START_MILLISECONDS: i64 = 1_790_000_000_300;
 
-/// The namespace that everything is in.
+/// The namespace of all.
 pub const NAMESPACE: &str = "runs";
+
+/// The one that the settings of some histories give the only tenant, for a while.
+pub const OWN_NAMESPACE: &str = "own-runs";
 
 /// What is due at some time.
 pub enum Event {
@@ -76,6 +79,8 @@ pub struct World {
     pub store_away: Cell<Outage>,
     /// How many executions may have a place at once.
     pub max_running: Cell<u32>,
+    /// Whether the tenant has a namespace of its own by the settings, as they are now.
+    pub has_own_namespace: Cell<bool>,
     /// How full lists come.
     pub pages: Cell<Pages>,
     /// By how many milliseconds each host's clock is wrong.
@@ -134,6 +139,7 @@ impl World {
             api_away: Cell::default(),
             store_away: Cell::default(),
             max_running: Cell::default(),
+            has_own_namespace: Cell::default(),
             pages: Cell::default(),
             skew: RefCell::default(),
             ledger,
@@ -308,10 +314,16 @@ impl World {
         (response.status, response.value().unwrap_or_default())
     }
 
-    /// What there is of a kind: `jobs`, `pods`, `configmaps` or `secrets`.
+    /// What there is of a kind in either namespace: `jobs`, `pods`, `configmaps` or `secrets`.
     pub fn list(&self, kind: &str) -> Vec<Value> {
-        let (_, list) = self.ask("GET", &collection(kind), &Value::Null);
-        list["items"].as_array().cloned().unwrap_or_default()
+        let in_one = |namespace| {
+            let (_, list) = self.ask("GET", &collection(namespace, kind), &Value::Null);
+            list["items"].as_array().cloned().unwrap_or_default()
+        };
+        [NAMESPACE, OWN_NAMESPACE]
+            .into_iter()
+            .flat_map(in_one)
+            .collect()
     }
 
     /// The cluster forgets its history, so that every older watch is refused.
@@ -321,8 +333,8 @@ impl World {
     }
 
     /// A node does that to a pod; answers whether it could be done.
-    pub fn disturb(&self, pod: &str, what: Disturbance) -> bool {
-        self.cluster.borrow_mut().disturb(NAMESPACE, pod, what)
+    pub fn disturb(&self, namespace: &str, pod: &str, what: Disturbance) -> bool {
+        self.cluster.borrow_mut().disturb(namespace, pod, what)
     }
 
     /// A fact that is kept in the database.
@@ -340,11 +352,11 @@ impl World {
 }
 
 /// The path of a kind's collection.
-pub fn collection(kind: &str) -> String {
+pub fn collection(namespace: &str, kind: &str) -> String {
     let group = if kind == "jobs" {
         "apis/batch/v1"
     } else {
         "api/v1"
     };
-    format!("/{group}/namespaces/{NAMESPACE}/{kind}")
+    format!("/{group}/namespaces/{namespace}/{kind}")
 }

@@ -98,6 +98,69 @@ fn one_script_may_take_as_much_in_the_cluster_as_in_spin_toml() {
     assert!(text("k8s/base/runs.yaml").contains(&most), "{most}");
 }
 
+/// The documents of a manifest, without comments, as if they were of one namespace.
+fn documents(path: &str, namespace: &str) -> Vec<String> {
+    let text = text(path).replace(namespace, "NAMESPACE");
+    let document = |text: &str| -> String {
+        let lines = text.lines();
+        let kept = lines.filter(|line| !line.trim_start().starts_with('#'));
+        kept.map(|line| format!("{line}\n")).collect()
+    };
+    text.split("---\n").map(document).collect()
+}
+
+/// The one among them that has these words.
+fn the_one<'a>(documents: &'a [String], words: &str) -> &'a str {
+    let found: Vec<&String> = documents.iter().filter(|d| d.contains(words)).collect();
+    assert_eq!(found.len(), 1, "{words} in {documents:#?}");
+    found[0]
+}
+
+#[test]
+fn a_tenants_namespace_is_as_the_one_of_all_is() {
+    let of_all = |file: &str| documents(&format!("k8s/base/{file}"), "executor-runs");
+    let component = "k8s/components/tenant";
+    let tenants = |file: &str| documents(&format!("{component}/{file}"), "tenant-runs");
+    // The account itself is the service's, and is there once.
+    let (base, own) = (of_all("rights.yaml"), tenants("rights.yaml"));
+    for kind in ["kind: Role\n", "kind: RoleBinding\n", "name: default"] {
+        assert_eq!(the_one(&own, kind), the_one(&base, kind));
+    }
+    assert_eq!(own.len() + 1, base.len());
+    let (base, own) = (of_all("runs.yaml"), tenants("runs.yaml"));
+    let limits = "kind: LimitRange";
+    assert_eq!(the_one(&own, limits), the_one(&base, limits));
+    let counted = |documents: &[String]| -> Vec<String> {
+        let quota = the_one(documents, "kind: ResourceQuota").lines();
+        let names = quota.filter_map(|line| line.split_once(':'));
+        names.map(|(name, _)| name.trim().to_owned()).collect()
+    };
+    assert_eq!(counted(&own), counted(&base), "how much may differ");
+    let own = tenants("namespace.yaml");
+    let policy = "kind: NetworkPolicy\nmetadata: { name: nothing, namespace: NAMESPACE }";
+    let base = of_all("network-policies.yaml");
+    assert_eq!(the_one(&own, policy), the_one(&base, policy));
+    let labels = |documents: &[String]| -> BTreeSet<String> {
+        let namespace = the_one(documents, "name: NAMESPACE\n").lines();
+        let labels = namespace.filter(|line| line.contains("pod-security"));
+        labels.map(str::to_owned).collect()
+    };
+    assert_eq!(labels(&own), labels(&of_all("namespaces.yaml")));
+    assert_eq!(labels(&own).len(), 2);
+    // Each file is listed, and what is shown to operators is there.
+    let listed = text(&format!("{component}/kustomization.yaml"));
+    for file in fs::read_dir(top().join(component)).expect("a folder") {
+        let name = file.expect("a file").file_name();
+        let name = name.to_str().expect("a name");
+        assert!(
+            name == "kustomization.yaml" || listed.contains(&format!("- {name}\n")),
+            "{name}"
+        );
+    }
+    let shown = format!("components: [../../{component}]");
+    assert!(text("docs/OPERATIONS.md").contains(&shown), "{shown}");
+}
+
 #[test]
 fn the_documented_rights_are_those_of_the_manifests() {
     let documented = text("docs/OPERATIONS.md").replace(['{', '}', ' '], "");

@@ -1,8 +1,8 @@
-//! The setting `tokens`: tenants with their limits, and tokens or what is kept of them.
+//! The setting `tokens`: tenants with their namespaces and limits, and tokens or what is kept of them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use domain::{Limits, Quantity, Role, Tenant};
+use domain::{Limits, Namespace, NoNamespace, Quantity, Role, Tenant};
 use jiff::Timestamp;
 use serde::Deserialize;
 
@@ -23,6 +23,7 @@ const MAX_NAME_CHARS: usize = 64;
 pub struct Keyring {
     keys: Vec<Key>,
     tenants: BTreeMap<Tenant, Limits>,
+    namespaces: BTreeMap<Tenant, Namespace>,
 }
 
 #[derive(Clone)]
@@ -46,7 +47,7 @@ impl std::fmt::Debug for Keyring {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct KeyringJson {
     #[serde(default)]
-    tenants: BTreeMap<String, LimitsJson>,
+    tenants: BTreeMap<String, TenantJson>,
     tokens: Vec<KeyJson>,
 }
 
@@ -60,10 +61,11 @@ struct KeyJson {
     expires_at: Option<String>,
 }
 
-/// What a tenant may have, as the settings write it.
+/// Where a tenant's scripts run, and what it may have, as the settings write it.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct LimitsJson {
+struct TenantJson {
+    namespace: Option<String>,
     max_running: Option<u32>,
     max_queued: Option<u32>,
     per_minute: Option<u32>,
@@ -91,11 +93,14 @@ impl Keyring {
                 error.column()
             )
         })?;
-        let tenants = json
-            .tenants
-            .into_iter()
-            .map(|(name, limits)| Ok((tenant(&name)?, limits.read(&name)?)))
-            .collect::<Result<_, String>>()?;
+        let (mut tenants, mut namespaces) = (BTreeMap::new(), BTreeMap::new());
+        for (name, of_it) in json.tenants {
+            let tenant = tenant(&name)?;
+            if let Some(namespace) = of_it.namespace(&name)? {
+                namespaces.insert(tenant.clone(), namespace);
+            }
+            tenants.insert(tenant, of_it.limits(&name)?);
+        }
         let keys: Vec<Key> = json
             .tokens
             .into_iter()
@@ -107,7 +112,11 @@ impl Keyring {
         let mut names = BTreeSet::new();
         match keys.iter().find(|key| !names.insert(&key.name)) {
             Some(twice) => Err(format!("has two tokens of the name `{}`", twice.name)),
-            None => Ok(Self { keys, tenants }),
+            None => Ok(Self {
+                keys,
+                tenants,
+                namespaces,
+            }),
         }
     }
 
@@ -137,7 +146,7 @@ impl Keyring {
         })
     }
 
-    /// Whether there is such a tenant: one with limits, or with a token, in the settings, or the default one.
+    /// Whether there is such a tenant: one of whom something is said, or with a token, in the settings, or the default one.
     pub fn knows(&self, tenant: &Tenant) -> bool {
         tenant.as_str() == Tenant::DEFAULT
             || self.tenants.contains_key(tenant)
@@ -152,6 +161,16 @@ impl Keyring {
     /// What that tenant may have; all of it where nothing is said of it.
     pub fn limits(&self, tenant: &Tenant) -> Limits {
         self.tenants.get(tenant).cloned().unwrap_or_default()
+    }
+
+    /// The namespace that its scripts run in; none where nothing is said of it, for the one of all.
+    pub fn namespace(&self, tenant: &Tenant) -> Option<&Namespace> {
+        self.namespaces.get(tenant)
+    }
+
+    /// The namespaces of those tenants who have one of their own.
+    pub(crate) fn namespaces(&self) -> impl Iterator<Item = &Namespace> {
+        self.namespaces.values()
     }
 }
 
@@ -200,8 +219,15 @@ impl KeyJson {
     }
 }
 
-impl LimitsJson {
-    fn read(self, name: &str) -> Result<Limits, String> {
+impl TenantJson {
+    fn namespace(&self, name: &str) -> Result<Option<Namespace>, String> {
+        let read = self.namespace.as_deref().map(str::parse).transpose();
+        read.map_err(|wrong: NoNamespace| {
+            format!("has of the tenant `{name}` a `namespace` that {wrong}")
+        })
+    }
+
+    fn limits(self, name: &str) -> Result<Limits, String> {
         let quantity = |of: &str, text: Option<String>| -> Result<Option<Quantity>, String> {
             let read = text.map(|text| text.parse::<Quantity>()).transpose();
             read.map_err(|wrong| format!("has of the tenant `{name}` a `{of}` that {wrong}"))
@@ -265,6 +291,26 @@ mod tests {
     }
 
     #[test]
+    fn a_tenant_runs_in_the_namespace_that_is_said_of_it() {
+        let text = format!(
+            r#"{{"tenants":{{"billing":{{"namespace":"billing-runs","maxRunning":3}},"reports":{{}},"default":{{"namespace":"ours"}}}},
+            "tokens":[{{"name":"a","role":"run","token":"{TOKEN}"}}]}}"#
+        );
+        let keyring = Keyring::read(&text).expect("good");
+        let of = |name: &str| {
+            let tenant = name.parse().expect("a name");
+            keyring.namespace(&tenant).map(Namespace::as_str)
+        };
+        assert_eq!(of("billing"), Some("billing-runs"));
+        assert_eq!(of(Tenant::DEFAULT), Some("ours"));
+        assert_eq!((of("reports"), of("unheard-of")), (None, None));
+        let all: Vec<_> = keyring.namespaces().map(Namespace::as_str).collect();
+        assert_eq!(all, ["billing-runs", "ours"]);
+        let billing = "billing".parse().expect("a name");
+        assert_eq!(keyring.limits(&billing).running, Some(3));
+    }
+
+    #[test]
     fn what_is_wrong_is_said_without_a_token() {
         let one = |member: &str, value: &str| {
             let mut token = serde_json::json!({"name": "a", "role": "run", "token": TOKEN});
@@ -290,7 +336,16 @@ mod tests {
             (one("namespace", "x"), "form"),
             (tenants(r#"{"maxRunning":0}"#), "limit of 0"),
             (tenants(r#"{"maxCpu":"lots"}"#), "`maxCpu`"),
-            (tenants(r#"{"namespace":"x"}"#), "form"),
+            (tenants(r#"{"namespaces":"x"}"#), "form"),
+            (
+                tenants(r#"{"namespace":""}"#),
+                "tenant `t` a `namespace` that must have 1 to 63",
+            ),
+            (
+                tenants(r#"{"namespace":"Billing_Runs"}"#),
+                "no dash at its ends",
+            ),
+            (tenants(r#"{"namespace":["x"]}"#), "form"),
         ] {
             let wrong = Keyring::read(&text).expect_err(&text);
             assert!(wrong.contains(said), "{wrong}: {said}");

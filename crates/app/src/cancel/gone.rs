@@ -117,11 +117,10 @@ impl<P: Platform> App<P> {
         since: Timestamp,
         until: Timestamp,
     ) -> Result<Going, Error> {
-        let name = current.job_name();
         if current.creation_in_doubt {
             self.hold_name(current, current.attempt, Some(uid)).await?;
         } else {
-            self.delete_job(Some(current), &name, uid, Propagation::Foreground)
+            self.delete_job(current, uid, Propagation::Foreground)
                 .await?;
         }
         let mut ended_at = None;
@@ -190,7 +189,7 @@ impl<P: Platform> App<P> {
 
     /// Whether its Job is gone; or, where it stays for its name, has confirmed to make no pod any more.
     async fn makes_no_pod(&self, current: &Execution, uid: &str) -> Result<bool, Error> {
-        let job = self.job_named(&current.job_name()).await?;
+        let job = self.job_named(current).await?;
         let Some(job) = job.filter(|job| job.uid == uid) else {
             return Ok(true);
         };

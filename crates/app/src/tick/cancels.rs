@@ -32,7 +32,10 @@ impl<P: Platform> Tick<'_, P> {
                 match self.app.work_on_cancel(execution.id, self.ends_at).await {
                     Ok(true) => self.count_finished(),
                     Ok(false) => {}
-                    Err(error) => self.failed("an execution could not be ended", &error),
+                    Err(error) => {
+                        let namespace = self.app.namespace_of(&execution);
+                        self.failed_in(namespace, "an execution could not be ended", &error);
+                    }
                 }
             })
             .await;

@@ -17,22 +17,38 @@ const DEADLINE_BATCH: u32 = 64;
 
 impl<P: Platform> Tick<'_, P> {
     pub(super) async fn end_what_is_due(&self) {
+        let mut behind = None;
         while !self.is_over() {
-            match self.app.store.due(self.app.now(), DEADLINE_BATCH).await {
-                Ok(due) => {
-                    for execution in due {
-                        if self.is_over() {
-                            return;
-                        }
-                        if let Err(error) = self.end(&execution).await {
-                            self.failed("a deadline could not be carried out", &error);
-                        }
-                    }
+            behind = match self.look_for_due(behind.as_ref()).await {
+                Ok(last) => last,
+                Err(error) => {
+                    self.failed("the deadlines could not be read", &error);
+                    None
                 }
-                Err(error) => self.failed("the deadlines could not be read", &Error::from(error)),
-            }
+            };
             self.pause(DEADLINE_INTERVAL).await;
         }
+    }
+
+    /// Ends some that are due. Where some could not be ended, as in a namespace that does not answer us, and there are more, it answers
+    /// behind which one the next look begins, so that they keep no others waiting.
+    async fn look_for_due(&self, behind: Option<&Execution>) -> Result<Option<Execution>, Error> {
+        let (store, now) = (&self.app.store, self.app.now());
+        let due = store.due_behind(now, behind, DEADLINE_BATCH).await?;
+        let mut all_ended = true;
+        for execution in &due {
+            if self.is_over() {
+                return Ok(None);
+            }
+            if let Err(error) = self.end(execution).await {
+                all_ended = false;
+                let namespace = self.app.namespace_of(execution);
+                self.failed_in(namespace, "a deadline could not be carried out", &error);
+            }
+        }
+        let are_more = due.len() == DEADLINE_BATCH as usize;
+        let last = due.into_iter().next_back();
+        Ok(last.filter(|_| are_more && !all_ended))
     }
 
     /// A conclusive observation goes before the clock: a script that ended in time ended in time, however late we look.
@@ -42,7 +58,8 @@ impl<P: Platform> Tick<'_, P> {
         let pods = if execution.generation == 1 {
             Vec::new()
         } else {
-            app.kubernetes.pods_of_job(&execution.job_name()).await?
+            let client = app.kubernetes_of(execution);
+            client.pods_of_job(&execution.job_name()).await?
         };
         // The name alone proves nothing: somebody else's Job may have taken it.
         let pod = pods
@@ -51,7 +68,7 @@ impl<P: Platform> Tick<'_, P> {
         let job_uid = pod
             .and_then(|pod| pod.job_uid.as_deref())
             .or(execution.job_uid.as_deref());
-        let attempt = execution.attempt;
+        let job = app.job_of(execution, job_uid);
         if let Some(pod) = pod
             && let Some(seen) = observation(pod)
         {
@@ -60,7 +77,7 @@ impl<P: Platform> Tick<'_, P> {
                 .await?;
             match applied {
                 Applied::Finished | Applied::Retried => {
-                    return self.ended(applied, execution.id, attempt, job_uid).await;
+                    return self.ended(applied, job).await;
                 }
                 // It moved on, so another clock runs now; if that has run out too, the next look ends it.
                 Applied::Changed => return Ok(()),
@@ -76,6 +93,6 @@ impl<P: Platform> Tick<'_, P> {
         let applied = app
             .apply(execution.id, about(execution), &passed, pod)
             .await?;
-        self.ended(applied, execution.id, attempt, job_uid).await
+        self.ended(applied, job).await
     }
 }

@@ -58,8 +58,8 @@ impl<P: Platform> Drop for Hand<'_, '_, P> {
     /// The tick may end in the middle: what came meanwhile is then for a list to tell.
     fn drop(&mut self) {
         let left = self.tick.in_hand.0.borrow_mut().remove(&self.uid);
-        if left.is_some_and(|news| !news.is_empty()) {
-            self.tick.miss();
+        if let Some((pod, _)) = left.as_ref().and_then(VecDeque::front) {
+            self.tick.miss_in(&pod.namespace);
         }
     }
 }

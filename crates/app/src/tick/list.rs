@@ -2,20 +2,23 @@
 //!
 //! First all pods, which tell their ends, then all Jobs. Both come in the order of their names, and a Job's name is made from its
 //! execution's id, so that each page of Jobs has all that there are between two ids: only these are compared with the store, and
-//! nothing is kept of a page but the place where the next one begins. The watch goes on meanwhile.
+//! nothing is kept of a page but the place where the next one begins. The watch goes on meanwhile. Each namespace has a list of its own,
+//! so that one where it cannot be made keeps no other waiting.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use domain::execution::id_in_job_name;
-use domain::{About, Execution, ExecutionId, Observation, Relevance, Status, transition};
+use domain::{About, Execution, ExecutionId, Observation, Status, transition};
 use futures::{StreamExt, stream};
 use jiff::{SignedDuration, Timestamp};
 use kubernetes::{JobObservation, MANAGED_SELECTOR, PodObservation};
 use serde::{Deserialize, Serialize};
 
-use super::{LEASE, LISTED_AT, LISTING, OBSERVATIONS_IN_FLIGHT, Tick};
+use super::namespaces::Watched;
+use super::{OBSERVATIONS_IN_FLIGHT, Tick};
 use crate::apply::{Applied, about, about_pod};
+use crate::namespaces::JobRef;
 use crate::observe::observation;
 use crate::report::Level;
 use crate::{Error, Platform};
@@ -59,7 +62,8 @@ impl Listing {
         })
     }
 
-    fn text(&self) -> String {
+    /// As it is kept; nothing of nothing.
+    pub fn text(&self) -> String {
         if *self == Self::default() {
             return String::new();
         }
@@ -80,6 +84,9 @@ pub(super) struct Pass {
     token: Option<String>,
     /// Up to which id the Jobs of executions were looked for; none before the first.
     looked_to: Option<String>,
+    /// Whether there were Jobs of ours.
+    #[serde(default)]
+    found: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -96,6 +103,7 @@ impl Pass {
             kind: Kind::Pods,
             token: None,
             looked_to: None,
+            found: false,
         }
     }
 
@@ -106,91 +114,74 @@ impl Pass {
 }
 
 impl<P: Platform> Tick<'_, P> {
-    /// Makes full lists as long as the tick lasts and they are wanted; answers how far the one at its end has come.
-    pub(super) async fn keep_listing(&self, mut pass: Option<Pass>) -> Option<Pass> {
-        while !self.is_over() {
-            let Some(mut current) = pass.take().or_else(|| self.begin_list()) else {
-                self.unless_over(self.list_wanted.take()).await;
+    /// Makes full lists of that namespace as long as the tick lasts and they are wanted.
+    pub(super) async fn keep_listing(&self, at: &Watched) {
+        while !self.is_over() && !at.is_done.get() {
+            let under_way = at.pass.borrow().clone();
+            let Some(mut pass) = under_way.or_else(|| self.begin_list(at)) else {
+                self.unless_over(at.list_wanted.take()).await;
                 continue;
             };
-            match self.next_page(&mut current).await {
+            match self.next_page(at, &mut pass).await {
                 Ok(false) => {
                     // A list of one page each is quicker made anew than kept.
-                    if current.token.is_some() {
-                        self.keep_place(Some(&current)).await;
+                    let is_long = pass.token.is_some();
+                    at.pass.replace(Some(pass));
+                    if is_long {
+                        self.keep_place(at).await;
                     }
-                    pass = Some(current);
                 }
                 Ok(true) => {
-                    self.keep_place(None).await;
-                    if self.missed.get() {
+                    at.pass.take();
+                    self.keep_place(at).await;
+                    if at.missed.get() {
                         self.pause(LIST_PAUSE).await;
                     }
                 }
                 Err(error) => {
-                    self.give_place_up(&mut current, &error);
+                    self.give_place_up(at, &mut pass, &error);
+                    at.pass.replace(Some(pass));
                     self.pause(LIST_PAUSE).await;
-                    pass = Some(current);
                 }
             }
         }
-        pass
     }
 
     /// A list that is wanted, unless the watch is to begin first: what comes after it is for the watch to tell.
-    fn begin_list(&self) -> Option<Pass> {
-        let begins = self.missed.get() && self.knows_version.get();
+    fn begin_list(&self, at: &Watched) -> Option<Pass> {
+        let begins = at.missed.get() && at.knows_version.get();
         begins.then(|| {
-            self.missed.set(false);
+            at.missed.set(false);
             Pass::new(self.app.now())
         })
     }
 
-    /// Leaves to the next tick how far the list is; answers whether that is stored.
-    pub(super) async fn keep_place(&self, pass: Option<&Pass>) -> bool {
-        let listing = Listing {
-            pass: pass.cloned(),
-            again: self.missed.get(),
-        };
-        let text = listing.text();
-        if *self.kept_place.borrow() == text {
-            return true;
-        }
-        let store = &self.app.store;
-        let kept = store.set_state_while_holding(LEASE, &self.holder, LISTING, &text);
-        match kept.await {
-            Ok(kept) => {
-                if kept {
-                    self.kept_place.replace(text);
-                }
-                kept
-            }
-            Err(error) => {
-                self.put_off("how far the list is could not be stored", &error.into());
-                false
-            }
-        }
-    }
-
     /// A place that the API server knows no more is left for the one that it names, or for the beginning of all pods or Jobs.
-    fn give_place_up(&self, pass: &mut Pass, error: &Error) {
+    fn give_place_up(&self, at: &Watched, pass: &mut Pass, error: &Error) {
         match error {
             Error::Kubernetes(refusal) if pass.token.is_some() && refusal.is_refused_place() => {
                 pass.token = refusal.continue_token().map(str::to_owned);
             }
-            _ => self.put_off("a page of the full list could not be worked on", error),
+            _ => {
+                let what = "a page of the full list could not be worked on";
+                self.put_off_in(&at.namespace, what, error);
+            }
         }
     }
 
     /// Works on the next page; answers whether it was the last. One that the tick's end interrupts comes again.
-    async fn next_page(&self, pass: &mut Pass) -> Result<bool, Error> {
-        let (client, token) = (&self.app.kubernetes, pass.token.clone());
+    async fn next_page(&self, at: &Watched, pass: &mut Pass) -> Result<bool, Error> {
+        let client = self.app.kubernetes_in(&at.namespace);
+        let token = pass.token.clone();
+        // One page at a time is in memory as it came, however many namespaces there are.
+        let turn = self.unless_over(self.page_turn.lock()).await;
         let (next, is_last) = match pass.kind {
             Kind::Pods => {
                 let page = client.list_pods(MANAGED_SELECTOR, LIST_PAGE, token.as_deref());
                 let Some(page) = self.unless_over(page).await.transpose()? else {
                     return Ok(false);
                 };
+                drop(turn);
                 self.listed.set(true);
                 self.see_pods(page.items).await?;
                 (page.continue_token, false)
@@ -200,15 +191,17 @@ impl<P: Platform> Tick<'_, P> {
                 let Some(page) = self.unless_over(page).await.transpose()? else {
                     return Ok(false);
                 };
+                drop(turn);
                 self.listed.set(true);
                 let is_last = page.continue_token.is_none();
+                pass.found |= page.items.iter().any(|job| job.execution_id.is_some());
                 let upto = page.items.iter().filter_map(|j| id_in_job_name(&j.name));
                 let upto = upto.max().max(pass.looked_to());
-                self.see_jobs(&page.items).await?;
+                self.see_jobs(at, &page.items).await?;
                 // Behind the last page there are none at all; a page that has none of ours says nothing.
                 if is_last || upto.is_some() {
-                    self.look_for_missing(pass, upto.filter(|_| !is_last), &page.items)
-                        .await?;
+                    let upto = upto.filter(|_| !is_last);
+                    self.look_for_missing(at, pass, upto, &page.items).await?;
                 }
                 if !self.is_over() {
                     pass.looked_to = upto.map(|id| id.to_string());
@@ -221,8 +214,7 @@ impl<P: Platform> Tick<'_, P> {
         }
         if is_last {
             self.app.store.recount().await?;
-            let now = self.app.now().to_string();
-            self.app.store.set_state(LISTED_AT, &now).await?;
+            self.keep_end_of_list(at, pass.found).await?;
             return Ok(true);
         }
         if next.is_none() {
@@ -254,7 +246,7 @@ impl<P: Platform> Tick<'_, P> {
         for pod in pods {
             let record = pod.execution_id.map(ExecutionId);
             let record = record.and_then(|id| records.get(&id));
-            match record.filter(|record| has_no_news(&pod, record, now)) {
+            match record.filter(|record| self.has_no_news(&pod, record, now)) {
                 Some(record) if runs(&pod) => self.follow(record.id, &pod),
                 Some(_) => {}
                 None => news.push(pod),
@@ -267,7 +259,7 @@ impl<P: Platform> Tick<'_, P> {
         Ok(())
     }
 
-    async fn see_jobs(&self, jobs: &[JobObservation]) -> Result<(), Error> {
+    async fn see_jobs(&self, at: &Watched, jobs: &[JobObservation]) -> Result<(), Error> {
         let ids = jobs.iter().filter_map(|job| job.execution_id);
         let records = self.records(ids.map(ExecutionId)).await?;
         stream::iter(jobs)
@@ -276,7 +268,8 @@ impl<P: Platform> Tick<'_, P> {
                 let record = job.execution_id.map(ExecutionId);
                 let record = record.and_then(|id| records.get(&id));
                 if let Err(error) = self.see_job(job, record).await {
-                    self.failed("a listed Job could not be worked on", &error);
+                    let what = "a listed Job could not be worked on";
+                    self.failed_in(&at.namespace, what, &error);
                 }
             })
             .await;
@@ -288,6 +281,7 @@ impl<P: Platform> Tick<'_, P> {
     /// it: the next list is about that.
     async fn look_for_missing(
         &self,
+        at: &Watched,
         pass: &Pass,
         upto: Option<ExecutionId>,
         listed: &[JobObservation],
@@ -302,14 +296,16 @@ impl<P: Platform> Tick<'_, P> {
         let mut after = pass.looked_to();
         while !self.is_over() {
             let store = &self.app.store;
-            let page = store.unfinished_dispatched(after, upto, STORE_PAGE).await?;
+            let page = store.unfinished_dispatched(at.within(), after, upto, STORE_PAGE);
+            let page = page.await?;
             let Some(last) = page.last() else { break };
             after = Some(last.id);
             stream::iter(page.iter().filter(|execution| is_missing(execution)))
                 .take_until(self.until_over())
                 .for_each_concurrent(OBSERVATIONS_IN_FLIGHT, |execution| async {
                     if let Err(error) = self.look_for(execution).await {
-                        self.failed("a missing Job could not be looked for", &error);
+                        let what = "a missing Job could not be looked for";
+                        self.failed_in(&at.namespace, what, &error);
                     }
                 })
                 .await;
@@ -333,17 +329,22 @@ impl<P: Platform> Tick<'_, P> {
                 None => return self.sweep(id, job).await,
             },
         };
+        if self.app.namespace_of(&execution) != job.namespace {
+            // Somebody has given one of theirs this label.
+            return Ok(());
+        }
         if execution.status == Status::Finished || job.attempt < execution.attempt {
             return if job.deleted {
                 Ok(())
             } else {
-                self.retire(id, job.attempt, Some(&job.uid)).await
+                self.retire(JobRef::seen(id, job)).await
             };
         }
         let Some(failure) = &job.failed else {
             return Ok(());
         };
-        let pods = self.app.kubernetes.pods_of_job(&job.name).await?;
+        let client = self.app.kubernetes_in(&job.namespace);
+        let pods = client.pods_of_job(&job.name).await?;
         match pods.into_iter().next() {
             Some(pod) => self.see(pod, false).await,
             None => {
@@ -355,7 +356,7 @@ impl<P: Platform> Tick<'_, P> {
                     attempt: job.attempt,
                     job_uid: Some(&job.uid),
                 };
-                self.conclude(id, about, message).await?;
+                self.conclude(&execution, about, message).await?;
             }
         }
         Ok(())
@@ -376,7 +377,7 @@ impl<P: Platform> Tick<'_, P> {
         {
             return Ok(());
         }
-        self.retire(id, job.attempt, Some(&job.uid)).await?;
+        self.retire(JobRef::seen(id, job)).await?;
         self.swept.set(self.swept.get() + 1);
         self.app.store.count_swept().await?;
         let message = "a Job that nobody remembers was deleted";
@@ -386,16 +387,17 @@ impl<P: Platform> Tick<'_, P> {
 
     /// A miss in a list proves nothing: the Job itself is asked for.
     async fn look_for(&self, execution: &Execution) -> Result<(), Error> {
-        match self.app.kubernetes.get_job(&execution.job_name()).await {
+        let client = self.app.kubernetes_of(execution);
+        match client.get_job(&execution.job_name()).await {
             Ok(job) if execution.job_uid.as_ref().is_none_or(|uid| *uid == job.uid) => Ok(()),
             Ok(_) => {
                 let message = "its Job was replaced by another of the same name";
-                self.conclude(execution.id, about(execution), message.to_owned())
+                self.conclude(execution, about(execution), message.to_owned())
                     .await
             }
             Err(error) if error.is_not_found() => {
                 let message = "its Job was deleted by somebody before its end was seen";
-                self.conclude(execution.id, about(execution), message.to_owned())
+                self.conclude(execution, about(execution), message.to_owned())
                     .await
             }
             Err(error) => Err(error.into()),
@@ -404,27 +406,36 @@ impl<P: Platform> Tick<'_, P> {
 
     async fn conclude(
         &self,
-        id: ExecutionId,
+        of: &Execution,
         about: About<'_>,
         message: String,
     ) -> Result<(), Error> {
         let gone = Observation::JobGone { message };
-        match (self.app.apply(id, about, &gone, None).await?, about.job_uid) {
+        let applied = self.app.apply(of.id, about, &gone, None).await?;
+        match (applied, about.job_uid) {
             // There is none to delete.
             (Applied::Finished, None) => self.count_finished(),
             (Applied::Retried, None) => self.room.give(),
-            (applied, uid) => self.ended(applied, id, about.attempt, uid).await?,
+            (applied, uid) => {
+                let job = JobRef {
+                    attempt: about.attempt,
+                    ..self.app.job_of(of, uid)
+                };
+                self.ended(applied, job).await?;
+            }
         }
         Ok(())
     }
-}
 
-/// Whether the record says all that the pod tells. What is finished, or at another attempt, is looked into.
-fn has_no_news(pod: &PodObservation, record: &Execution, now: Timestamp) -> bool {
-    let is_current =
-        record.status != Status::Finished && record.relevance(about_pod(pod)) == Relevance::Current;
-    let seen = observation(pod);
-    is_current && !pod.deleted && seen.is_none_or(|seen| transition(record, &seen, now).is_none())
+    /// Whether the record says all that the pod tells. What is finished, or at another attempt, is looked into.
+    fn has_no_news(&self, pod: &PodObservation, record: &Execution, now: Timestamp) -> bool {
+        let is_current =
+            record.status != Status::Finished && self.app.is_current(record, about_pod(pod));
+        let seen = observation(pod);
+        is_current
+            && !pod.deleted
+            && seen.is_none_or(|seen| transition(record, &seen, now).is_none())
+    }
 }
 
 fn runs(pod: &PodObservation) -> bool {

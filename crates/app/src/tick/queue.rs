@@ -1,14 +1,16 @@
 //! Dispatching what waits, several requests in flight, up to the limit of running executions.
 
+use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::pin::pin;
 use std::task::Poll;
 use std::time::Duration;
 
-use domain::{Execution, Submission};
+use domain::{Execution, Submission, Tenant};
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use jiff::{SignedDuration, Timestamp};
+use store::Room;
 
 use super::Tick;
 use crate::dispatch::{Attempt, Created};
@@ -45,6 +47,8 @@ struct Pace {
     look_at: Timestamp,
     /// When it is asked again who has waited for a time: for a claim to run out, or a pause to be over.
     late_at: Timestamp,
+    /// Tenants whose namespace took a Job of theirs not, and when the next one is tried: so they use up nobody else's turn.
+    held: BTreeMap<Tenant, Timestamp>,
 }
 
 impl Pace {
@@ -54,6 +58,7 @@ impl Pace {
             refused: 0,
             look_at: now,
             late_at: now,
+            held: BTreeMap::new(),
         }
     }
 
@@ -86,15 +91,34 @@ impl Pace {
         }
     }
 
+    /// Of those who are held, how many may be claimed now.
+    fn held(&self, now: Timestamp) -> BTreeMap<Tenant, u32> {
+        let held = self.held.iter();
+        held.map(|(tenant, at)| (tenant.clone(), u32::from(now >= *at)))
+            .collect()
+    }
+
+    /// One of that tenant is tried; where it is held, the only one for a while.
+    fn tried(&mut self, tenant: &Tenant, now: Timestamp) {
+        if let Some(at) = self.held.get_mut(tenant) {
+            *at = now + BACK_OFF;
+        }
+    }
+
     fn freed(&mut self, now: Timestamp) {
         self.look_at = self.look_at.min(now + ROOM_INTERVAL);
     }
 
     /// After a creation. One probe at a time from when the API server takes none until it takes one again.
-    fn created(&mut self, created: Created, now: Timestamp) {
+    fn created(&mut self, tenant: &Tenant, created: Created, now: Timestamp) {
         let patience = match created {
             Created::Settled => {
+                self.held.remove(tenant);
                 (self.refused, self.width) = (0, MOST_IN_FLIGHT);
+                return;
+            }
+            Created::Refused => {
+                self.held.insert(tenant.clone(), now + BACK_OFF);
                 return;
             }
             Created::Later => None,
@@ -115,7 +139,7 @@ impl Pace {
 
 /// What a wait ended with.
 enum Woken {
-    Created(Created),
+    Created(Tenant, Created),
     Room,
     Time,
 }
@@ -145,8 +169,8 @@ impl<P: Platform> Tick<'_, P> {
             let until_look = Duration::try_from(until_look).unwrap_or_default();
             let mut pause = pin!(self.pause(if is_full { LOOK_UP } else { until_look }));
             let woken = poll_fn(|context| {
-                if let Poll::Ready(Some(created)) = in_flight.poll_next_unpin(context) {
-                    return Poll::Ready(Woken::Created(created));
+                if let Poll::Ready(Some((tenant, created))) = in_flight.poll_next_unpin(context) {
+                    return Poll::Ready(Woken::Created(tenant, created));
                 }
                 if self.room.poll_take(context).is_ready() {
                     return Poll::Ready(Woken::Room);
@@ -154,27 +178,28 @@ impl<P: Platform> Tick<'_, P> {
                 pause.as_mut().poll(context).map(|()| Woken::Time)
             });
             match woken.await {
-                Woken::Created(created) => self.count(&mut pace, created),
+                Woken::Created(tenant, created) => self.count(&mut pace, &tenant, created),
                 // Not while the API server is to be left alone.
                 Woken::Room if pace.width > 1 => pace.freed(self.app.now()),
                 Woken::Room | Woken::Time => {}
             }
         }
-        while let Some(created) = in_flight.next().await {
-            self.count(&mut pace, created);
+        while let Some((tenant, created)) = in_flight.next().await {
+            self.count(&mut pace, &tenant, created);
         }
     }
 
-    fn count(&self, pace: &mut Pace, created: Created) {
-        pace.created(created, self.app.now());
+    fn count(&self, pace: &mut Pace, tenant: &Tenant, created: Created) {
+        pace.created(tenant, created, self.app.now());
         if created == Created::Settled {
             self.dispatched.set(self.dispatched.get() + 1);
         }
     }
 
-    async fn create(&self, ((execution, submission), attempt): Claimed) -> Created {
+    async fn create(&self, ((execution, submission), attempt): Claimed) -> (Tenant, Created) {
         let app = self.app;
-        app.create_job(&execution, &submission, attempt).await
+        let created = app.create_job(&execution, &submission, attempt).await;
+        (execution.tenant, created)
     }
 
     /// Up to that many: first those whose creation somebody began, then those that wait, as far as there is room.
@@ -193,16 +218,18 @@ impl<P: Platform> Tick<'_, P> {
             claimed.extend(begun.await?.into_iter().map(again));
         }
         if claimed.len() < most {
-            let max_running = app.config.max_running;
+            let held = pace.held(now);
+            let room = Room {
+                max_running: app.config.max_running,
+                held: Some(&held),
+            };
             let left = limit(claimed.len());
             let store = &app.store;
             let waiting = async {
                 if looks {
-                    store
-                        .claim_queued(now, now + CLAIM, max_running, left)
-                        .await
+                    store.claim_queued(now, now + CLAIM, room, left).await
                 } else {
-                    store.claim_ready(now, now + CLAIM, max_running, left).await
+                    store.claim_ready(now, now + CLAIM, room, left).await
                 }
             };
             let first = |claim: (Execution, Submission)| {
@@ -217,6 +244,9 @@ impl<P: Platform> Tick<'_, P> {
                 }
                 Err(error) => return Err(error.into()),
             }
+        }
+        for ((execution, _), _) in &claimed {
+            pace.tried(&execution.tenant, now);
         }
         Ok(claimed)
     }

@@ -56,9 +56,8 @@ impl<P: Platform> Tick<'_, P> {
     pub(super) async fn explain_or_log(&self, execution: &Execution) {
         let ended = match self.app.explain(execution).await {
             Ok(applied) => {
-                let uid = execution.job_uid.as_deref();
-                self.ended(applied, execution.id, execution.attempt, uid)
-                    .await
+                let job = self.app.job_of(execution, execution.job_uid.as_deref());
+                self.ended(applied, job).await
             }
             Err(error) => {
                 let message = "why it does not start could not be found out";
@@ -69,7 +68,8 @@ impl<P: Platform> Tick<'_, P> {
             }
         };
         if let Err(error) = ended {
-            self.failed("a Job could not be deleted", &error);
+            let namespace = self.app.namespace_of(execution);
+            self.failed_in(namespace, "a Job could not be deleted", &error);
         }
     }
 }

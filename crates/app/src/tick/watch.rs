@@ -5,10 +5,12 @@ use futures::{StreamExt, stream};
 use kubernetes::{Error as KubernetesError, MANAGED_SELECTOR, PodObservation, WatchEvent};
 use std::time::Duration;
 
+use super::namespaces::Watched;
 use super::{OBSERVATIONS_IN_FLIGHT, Tick};
 use crate::apply::{Applied, about_pod};
+use crate::namespaces::JobRef;
 use crate::observe::{container_end, observation};
-use crate::report::Level;
+use crate::report::{Fields, Level};
 use crate::{Error, Platform};
 
 /// How long the server may keep one watch open: a tick ends its watch itself, this is for one that was killed.
@@ -17,51 +19,58 @@ const WATCH_TIMEOUT: Duration = Duration::from_secs(290);
 /// The pause before the watch is begun anew when it broke.
 const WATCH_PAUSE: Duration = Duration::from_millis(500);
 
+const WATCH_BROKE: &str = "the watch of the pods broke";
+
 impl<P: Platform> Tick<'_, P> {
-    /// Watches from that version on until the tick ends, or else from the present one; answers the version to go on from. What is
-    /// before that is carried out, or noted as missed.
-    pub(super) async fn follow_pods(&self, mut version: Option<String>) -> Option<String> {
-        while !self.is_over() {
+    /// Watches a namespace from its version on until the tick ends, or else from the present one; leaves the version to go on from. What
+    /// is before that is carried out, or noted as missed.
+    pub(super) async fn follow_pods(&self, at: &Watched) {
+        let mut version = at.version.take();
+        while !self.is_over() && !at.is_done.get() {
             let Some(from) = version.take() else {
-                version = self.present_version().await;
+                version = self.present_version(at).await;
                 continue;
             };
-            let (newest, broken) = self.watch_from(&from).await;
+            let (newest, broken) = self.watch_from(at, &from).await;
             version = match broken {
                 None => Some(newest),
                 // It may be the server that ended; all that came was carried out, and the next one goes on.
                 Some(error) if !error.is_gone() && newest != from => {
                     let chain = Error::from(error).chain();
-                    let broke = "the watch of the pods broke";
-                    self.app.report(Level::Warn, broke, &[("error", &chain)]);
+                    let fields: Fields<'_> = &[("namespace", &at.namespace), ("error", &chain)];
+                    self.app.report(Level::Warn, WATCH_BROKE, fields);
                     self.pause(WATCH_PAUSE).await;
                     Some(newest)
                 }
                 Some(error) => {
-                    self.knows_version.set(false);
+                    at.knows_version.set(false);
                     if !error.is_gone() {
-                        self.failed("the watch of the pods broke", &error.into());
+                        self.failed_in(&at.namespace, WATCH_BROKE, &error.into());
                     }
                     self.pause(WATCH_PAUSE).await;
                     None
                 }
             };
         }
-        version
+        at.version.replace(version);
     }
 
     /// The version of the pods as they are now. What came before it is missed, and for a list to tell that begins from now on.
-    async fn present_version(&self) -> Option<String> {
-        let kubernetes = &self.app.kubernetes;
-        let page = kubernetes.list_pods(MANAGED_SELECTOR, 1, None);
+    async fn present_version(&self, at: &Watched) -> Option<String> {
+        let client = self.app.kubernetes_in(&at.namespace);
+        let page = client.list_pods(MANAGED_SELECTOR, 1, None);
         match self.unless_over(page).await? {
             Ok(page) => {
-                self.knows_version.set(true);
-                self.miss();
+                at.knows_version.set(true);
+                at.miss();
                 Some(page.resource_version)
             }
             Err(error) => {
-                self.failed("the resourceVersion could not be read", &error.into());
+                if matches!(error, KubernetesError::Forbidden { .. }) {
+                    at.is_refused();
+                }
+                let what = "the resourceVersion could not be read";
+                self.failed_in(&at.namespace, what, &error.into());
                 self.pause(WATCH_PAUSE).await;
                 None
             }
@@ -69,11 +78,11 @@ impl<P: Platform> Tick<'_, P> {
     }
 
     /// Watches until the tick is over or the server ends the stream; answers the version to go on from, and what broke it.
-    async fn watch_from(&self, version: &str) -> (String, Option<KubernetesError>) {
+    async fn watch_from(&self, at: &Watched, version: &str) -> (String, Option<KubernetesError>) {
         let mut newest = version.to_owned();
         let mut broken = None;
-        let kubernetes = &self.app.kubernetes;
-        let watch = kubernetes.watch_pods(MANAGED_SELECTOR, version, WATCH_TIMEOUT);
+        let client = self.app.kubernetes_in(&at.namespace);
+        let watch = client.watch_pods(MANAGED_SELECTOR, version, WATCH_TIMEOUT);
         let watch = match self.unless_over(watch).await {
             Some(Ok(watch)) => watch,
             Some(Err(error)) => return (newest, Some(error)),
@@ -134,7 +143,8 @@ impl<P: Platform> Tick<'_, P> {
             _ => Ok(()),
         };
         if let Err(error) = result {
-            self.failed("an observation could not be carried out", &error);
+            let what = "an observation could not be carried out";
+            self.failed_in(&pod.namespace, what, &error);
         }
     }
 
@@ -153,12 +163,9 @@ impl<P: Platform> Tick<'_, P> {
             Applied::Over if !pod.deleted => {
                 // It ended before, by somebody who did not get to delete the Job; or that was created late, by a request
                 // that had been given up: the sooner it is retired, the less of its script runs.
-                self.retire(id, pod.attempt, pod.job_uid.as_deref()).await
+                self.retire(JobRef::of_pod(id, pod)).await
             }
-            _ => {
-                self.ended(applied, id, pod.attempt, pod.job_uid.as_deref())
-                    .await
-            }
+            _ => self.ended(applied, JobRef::of_pod(id, pod)).await,
         }
     }
 
@@ -167,18 +174,11 @@ impl<P: Platform> Tick<'_, P> {
         let message = "its pod was deleted by somebody before its end was seen".to_owned();
         let gone = Observation::JobGone { message };
         let applied = self.app.apply(id, about_pod(pod), &gone, None).await?;
-        self.ended(applied, id, pod.attempt, pod.job_uid.as_deref())
-            .await
+        self.ended(applied, JobRef::of_pod(id, pod)).await
     }
 
     /// Where that ended an attempt, deletes its Job; counts the execution if it is finished by that.
-    pub(super) async fn ended(
-        &self,
-        applied: Applied,
-        id: ExecutionId,
-        attempt: u32,
-        job_uid: Option<&str>,
-    ) -> Result<(), Error> {
+    pub(super) async fn ended(&self, applied: Applied, job: JobRef<'_>) -> Result<(), Error> {
         if !applied.has_ended() {
             return Ok(());
         }
@@ -187,19 +187,14 @@ impl<P: Platform> Tick<'_, P> {
         } else {
             self.room.give();
         }
-        self.app.retire_job_at_the_end(id, attempt, job_uid).await?;
-        self.is_done(job_uid);
+        self.app.retire_job_at_the_end(job).await?;
+        self.is_done(job.uid);
         Ok(())
     }
 
-    pub(super) async fn retire(
-        &self,
-        id: ExecutionId,
-        attempt: u32,
-        job_uid: Option<&str>,
-    ) -> Result<(), Error> {
-        self.app.retire_job(id, attempt, job_uid).await?;
-        self.is_done(job_uid);
+    pub(super) async fn retire(&self, job: JobRef<'_>) -> Result<(), Error> {
+        self.app.retire_job(job).await?;
+        self.is_done(job.uid);
         Ok(())
     }
 

@@ -18,7 +18,7 @@
 -- A plan is made once, whatever is given, and for when there is much in the tables, whatever PostgreSQL believes to be in them then: so no table is
 -- read from end to end, and what has an order is read in it. What cannot be read otherwise, as a sequence, is no reason to compile.
 CREATE TYPE new_execution AS (
-    id TEXT, tenant TEXT, created_at BIGINT, image TEXT, cpu TEXT, memory TEXT, ephemeral_storage TEXT, queue_seconds BIGINT,
+    id TEXT, tenant TEXT, namespace TEXT, created_at BIGINT, image TEXT, cpu TEXT, memory TEXT, ephemeral_storage TEXT, queue_seconds BIGINT,
     start_seconds BIGINT, run_seconds BIGINT, grace_seconds BIGINT, rank BIGINT, labels TEXT, ttl_seconds BIGINT,
     retry_limit BIGINT, retry_on TEXT, traceparent TEXT, created_by TEXT, created_by_name TEXT, created_from TEXT, digest TEXT,
     idempotency_key TEXT, body TEXT, label_rows TEXT, webhook_url TEXT, webhook_secret_ref TEXT, event_at BIGINT,
@@ -80,13 +80,13 @@ CREATE FUNCTION accept_executions(
             exit_code, signal, waiting_kind, waiting_message, image, cpu, memory, ephemeral_storage, queue_seconds,
             start_seconds, run_seconds, grace_seconds, labels, log_bytes, log_lost_bytes, log_complete, deadline_at, digest,
             idempotency_key, rank, cancel_requested_at, stopping_since, ttl_seconds, attempt, due_at, retry_limit, retry_on,
-            timed_out_at, tenant, traceparent, created_by, created_by_name, created_from)
+            timed_out_at, tenant, namespace, traceparent, created_by, created_by_name, created_from)
             SELECT
             id, generation, status, created_at, dispatched_at, job_uid, started_at, finished_at, outcome, reason, message,
             exit_code, signal, waiting_kind, waiting_message, image, cpu, memory, ephemeral_storage, queue_seconds,
             start_seconds, run_seconds, grace_seconds, labels, log_bytes, log_lost_bytes, log_complete, deadline_at, digest,
             idempotency_key, rank, cancel_requested_at, stopping_since, ttl_seconds, attempt, due_at, retry_limit, retry_on,
-            timed_out_at, tenant, traceparent, created_by, created_by_name, created_from
+            timed_out_at, tenant, namespace, traceparent, created_by, created_by_name, created_from
             FROM unnest(rows);
         INSERT INTO payloads (execution_id, body) SELECT id, body FROM unnest(rows);
         IF labeled > 0 THEN

@@ -3,6 +3,13 @@
 ALTER TABLE executions ADD COLUMN tenant TEXT NOT NULL DEFAULT 'default';
 ALTER TABLE labels ADD COLUMN execution_tenant TEXT NOT NULL DEFAULT 'default';
 
+-- The namespace that its Jobs run in, where its tenant has one of its own; NULL for the one of all others.
+ALTER TABLE executions ADD COLUMN namespace TEXT;
+
+-- Where Jobs are or will be, besides in that one: few namespaces, each found by one step in this index.
+CREATE INDEX executions_elsewhere ON executions (namespace, id)
+    WHERE namespace IS NOT NULL AND status <> 'FINISHED';
+
 -- Lists are of one tenant, so their indexes begin with it. An older program does without them, and reads more.
 DROP INDEX executions_created;
 CREATE INDEX executions_created ON executions (tenant, created_at, id);

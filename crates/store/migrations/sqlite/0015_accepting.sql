@@ -7,12 +7,12 @@ CREATE VIEW new_executions (
     id, generation, status, created_at, dispatched_at, job_uid, started_at, finished_at, outcome, reason, message, exit_code, signal,
     waiting_kind, waiting_message, image, cpu, memory, ephemeral_storage, queue_seconds, start_seconds, run_seconds, grace_seconds,
     labels, log_bytes, log_lost_bytes, log_complete, deadline_at, digest, idempotency_key, rank, cancel_requested_at, stopping_since,
-    ttl_seconds, attempt, due_at, retry_limit, retry_on, timed_out_at, tenant, traceparent, created_by, created_by_name, created_from,
+    ttl_seconds, attempt, due_at, retry_limit, retry_on, timed_out_at, tenant, namespace, traceparent, created_by, created_by_name, created_from,
     claim_until, body, label_rows,
     webhook_url, webhook_secret_ref, event_at, event_last_at, event_count, event_kind, event_source, event_message, events) AS
     SELECT NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
     NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
-    NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL;
+    NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL;
 
 -- `events` is a JSON array of what the timeline says after it is accepted.
 CREATE TRIGGER new_executions_insert INSTEAD OF INSERT ON new_executions
@@ -22,14 +22,14 @@ CREATE TRIGGER new_executions_insert INSTEAD OF INSERT ON new_executions
             signal, waiting_kind, waiting_message, image, cpu, memory, ephemeral_storage, queue_seconds, start_seconds, run_seconds,
             grace_seconds, labels, log_bytes, log_lost_bytes, log_complete, deadline_at, digest, idempotency_key, rank,
             cancel_requested_at, stopping_since, ttl_seconds, attempt, due_at, retry_limit, retry_on, timed_out_at, tenant,
-            traceparent, created_by, created_by_name, created_from, claim_until)
+            namespace, traceparent, created_by, created_by_name, created_from, claim_until)
             VALUES (
             NEW.id, NEW.generation, NEW.status, NEW.created_at, NEW.dispatched_at, NEW.job_uid, NEW.started_at, NEW.finished_at,
             NEW.outcome, NEW.reason, NEW.message, NEW.exit_code, NEW.signal, NEW.waiting_kind, NEW.waiting_message, NEW.image,
             NEW.cpu, NEW.memory, NEW.ephemeral_storage, NEW.queue_seconds, NEW.start_seconds, NEW.run_seconds, NEW.grace_seconds,
             NEW.labels, NEW.log_bytes, NEW.log_lost_bytes, NEW.log_complete, NEW.deadline_at, NEW.digest, NEW.idempotency_key,
             NEW.rank, NEW.cancel_requested_at, NEW.stopping_since, NEW.ttl_seconds, NEW.attempt, NEW.due_at, NEW.retry_limit,
-            NEW.retry_on, NEW.timed_out_at, NEW.tenant, NEW.traceparent,
+            NEW.retry_on, NEW.timed_out_at, NEW.tenant, NEW.namespace, NEW.traceparent,
             NEW.created_by, NEW.created_by_name, NEW.created_from, coalesce(NEW.claim_until, 0));
         INSERT INTO payloads (execution_id, body) VALUES (NEW.id, NEW.body);
         INSERT INTO labels (execution_id, name, value, execution_created_at, execution_tenant)

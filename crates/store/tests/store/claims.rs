@@ -448,7 +448,7 @@ fn unfinished_ones_with_a_job_come_in_pages_by_id() {
     }
     insert(&store, &queued(9), 5);
     let upto = |after, upto, limit| {
-        ready(store.unfinished_dispatched(after, upto, limit)).expect("it reads")
+        ready(store.unfinished_dispatched(EVERYONES, after, upto, limit)).expect("it reads")
     };
     let page = |after, limit| upto(after, None, limit);
     assert_eq!(page(None, 9), known);

@@ -91,6 +91,8 @@ fn look<S: Sql>(store: &ExecutionStore<S>, max_running: u32) {
     let spans = [(at(-7_500), at(-5_000)), (at(-12_500), at(-10_000))];
     let starting = ready(store.starting_since(&spans, 200)).expect("it looks");
     assert_eq!(starting.len(), 0, "none is to be asked about now");
+    let in_use = ready(store.namespaces_in_use()).expect("it looks");
+    assert_eq!(in_use.len(), 0, "all run where everybody's do");
     assert_eq!(ready(store.followed_ids(128)).expect("it looks").len(), 0);
     assert_eq!(ready(store.forget_expired(now)).expect("it looks"), 0);
     ready(store.get_state("podsResourceVersion")).expect("it reads");

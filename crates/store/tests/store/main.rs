@@ -22,6 +22,7 @@ mod leases;
 mod left_open;
 mod lists;
 mod migrations;
+mod namespaces;
 mod places;
 mod plans;
 mod plans_postgres;

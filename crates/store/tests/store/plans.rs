@@ -335,8 +335,18 @@ fn the_reconcilers_statements_cost_what_they_answer() {
     );
     check(&store, &[]);
     let upto = Some(execution.id);
-    ready(store.unfinished_dispatched(None, upto, 5)).expect("it reads");
+    ready(store.unfinished_dispatched(EVERYONES, None, upto, 5)).expect("it reads");
     check(&store, &["executions_dispatched (id>? AND id<?)"]);
+    ready(store.unfinished_dispatched(of_its_own(), None, upto, 5)).expect("it reads");
+    check(
+        &store,
+        &["executions_elsewhere (namespace=? AND id>? AND id<?)"],
+    );
+    ready(store.namespaces_in_use()).expect("it reads");
+    check(
+        &store,
+        &["executions_elsewhere", "executions_elsewhere (namespace>?)"],
+    );
     ready(store.get_many(&[execution.id])).expect("it reads");
     check(&store, &["sqlite_autoindex_executions_1 (id=?)"]);
     ready(store.get_states(["a", "b"])).expect("it reads");

@@ -109,10 +109,14 @@ fn the_reconcilers_statements_are_read_from_indexes() {
     check(&store, &["executions_stopping"]);
     ready(store.due(all, 5)).expect("it reads");
     check(&store, &["executions_deadline"]);
-    ready(store.unfinished_dispatched(Some(execution.id), None, 5)).expect("it reads");
+    ready(store.unfinished_dispatched(EVERYONES, Some(execution.id), None, 5)).expect("it reads");
     check(&store, &["executions_dispatched"]);
-    ready(store.unfinished_dispatched(None, Some(execution.id), 5)).expect("it reads");
+    ready(store.unfinished_dispatched(EVERYONES, None, Some(execution.id), 5)).expect("it reads");
     check(&store, &["executions_dispatched"]);
+    ready(store.unfinished_dispatched(of_its_own(), None, None, 5)).expect("it reads");
+    check(&store, &["executions_elsewhere"]);
+    ready(store.namespaces_in_use()).expect("it reads");
+    check(&store, &["executions_elsewhere"]);
     let ids: Vec<_> = (0..500).map(|n| queued(n).id).collect();
     ready(store.get_many(&ids)).expect("it reads");
     check(&store, &["executions_pkey"]);

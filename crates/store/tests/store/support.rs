@@ -9,7 +9,7 @@ use domain::{
 };
 use jiff::Timestamp;
 use store::testing::ready;
-use store::{Attempt, BatchKey, Inserted, InsertedBatch, StoredLog, Written};
+use store::{Attempt, BatchKey, Inserted, InsertedBatch, StoredLog, Within, Written};
 
 pub use crate::database::{Database, Place, Store};
 
@@ -62,6 +62,20 @@ pub fn id(millis: i64, number: u64) -> ExecutionId {
     ExecutionId::new(at(millis), random)
 }
 
+/// The namespace of those whose tenants have none of their own.
+pub const EVERYONES: Within<'static> = Within {
+    namespace: "runs",
+    is_default: true,
+};
+
+/// One that a tenant has of its own.
+pub const fn of_its_own() -> Within<'static> {
+    Within {
+        namespace: "billing-runs",
+        is_default: false,
+    }
+}
+
 pub fn resources() -> Resources {
     Resources {
         cpu: "250m".parse().expect("a quantity"),
@@ -75,6 +89,7 @@ pub fn queued(millis: i64) -> Execution {
     Execution {
         id: id(millis, 7),
         tenant: ours(),
+        namespace: None,
         generation: 1,
         status: Status::Queued,
         created_at: at(millis),

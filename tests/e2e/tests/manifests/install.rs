@@ -12,6 +12,9 @@ use serde_json::{Value, json};
 pub const SERVICE: &str = "executor";
 pub const RUNS: &str = "executor-runs";
 
+/// The one of a tenant, by tests/cluster/overlays/tenant.
+pub const TENANT: &str = "billing-runs";
+
 /// The name under which the nodes have the image.
 const IMAGE: &str = "executor.test/executor:latest";
 
@@ -172,6 +175,28 @@ pub fn refusal(admin: &Admin, object: &Value) -> String {
     let output = admin.command(&create).output().expect("kubectl starts");
     assert!(!output.status.success(), "taken: {object}");
     String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// A tenant's namespace, which goes with its test.
+pub struct Tenant(Admin);
+
+impl Tenant {
+    /// Made by the step of docs/OPERATIONS.md.
+    pub fn new(admin: &Admin) -> Self {
+        let made = Self(admin.clone());
+        let path = top().join("tests/cluster/overlays/tenant");
+        let path = path.display().to_string();
+        let apply = ["apply", "--validate=strict", "-k", &path];
+        println!("{}", admin.kubectl(&apply));
+        made
+    }
+}
+
+impl Drop for Tenant {
+    fn drop(&mut self) {
+        let delete = ["delete", "namespace", TENANT, "--ignore-not-found"];
+        let _ = self.0.command(&delete).stdout(Stdio::null()).status();
+    }
 }
 
 /// The two namespaces, and what they do not hold; they go with their test.

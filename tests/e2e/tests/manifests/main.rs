@@ -47,6 +47,35 @@ fn what_is_installed_by_the_book_takes_a_script_and_may_do_no_more_than_it_must(
 }
 
 #[test]
+fn a_tenants_namespace_gives_the_service_the_same_rights_and_shuts_scripts_in() {
+    let _turn = turn();
+    let Some(admin) = real_cluster("a tenant's namespace") else {
+        return;
+    };
+    let _namespaces = install::namespaces(&admin);
+    let made = install::Tenant::new(&admin);
+    rights::are_those_of_all_in(&admin, install::TENANT);
+    // A pod that is not shut in is refused by the labels, and one that takes too much by the LimitRange.
+    let pod = |security: serde_json::Value, cpu: &str| {
+        serde_json::json!({ "apiVersion": "v1", "kind": "Pod",
+            "metadata": { "name": "probe", "namespace": install::TENANT },
+            "spec": { "securityContext": security, "containers": [{ "name": "c", "image": "i",
+                "securityContext": { "allowPrivilegeEscalation": false, "capabilities": { "drop": ["ALL"] } },
+                "resources": { "limits": { "cpu": cpu, "memory": "16Mi" } } }] } })
+    };
+    let shut_in = serde_json::json!({ "runAsNonRoot": true, "runAsUser": 65532, "seccompProfile": { "type": "RuntimeDefault" } });
+    assert!(admin.would_take(&pod(shut_in.clone(), "10m")));
+    let refused = install::refusal(&admin, &pod(serde_json::json!({}), "10m"));
+    assert!(refused.contains("PodSecurity"), "{refused}");
+    let refused = install::refusal(&admin, &pod(shut_in, "5"));
+    assert!(refused.contains("maximum cpu usage"), "{refused}");
+    for kind in ["resourcequota/runs", "networkpolicy/nothing"] {
+        admin.kubectl(&["-n", install::TENANT, "get", kind]);
+    }
+    drop(made);
+}
+
+#[test]
 fn the_manifests_for_spinkube_are_what_the_api_server_takes() {
     let _turn = turn();
     let Some(admin) = real_cluster("SpinKube's manifests") else {

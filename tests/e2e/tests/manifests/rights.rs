@@ -66,33 +66,54 @@ const FORBIDDEN: [(&str, &str, &str); 18] = [
     ("list", "nodes", RUNS),
 ];
 
+/// Whether the service may do that.
+fn may(admin: &Admin, verb: &str, resource: &str, namespace: &str) -> bool {
+    let (name, sub) = resource.split_once('/').unwrap_or((resource, ""));
+    let sub = format!("--subresource={sub}");
+    let mut ask = vec![
+        "auth", "can-i", verb, name, "-n", namespace, "--as", ACCOUNT,
+    ];
+    if sub != "--subresource=" {
+        ask.push(&sub);
+    }
+    let output = admin.command(&ask).output().expect("kubectl starts");
+    match String::from_utf8_lossy(&output.stdout).trim() {
+        "yes" => true,
+        "no" => false,
+        other => panic!(
+            "{ask:?}: {other:?} {}",
+            String::from_utf8_lossy(&output.stderr)
+        ),
+    }
+}
+
+/// In another namespace the service may do the same as in that of all, and nothing else.
+pub fn are_those_of_all_in(admin: &Admin, namespace: &str) {
+    for (verb, resource, _) in VERBS {
+        assert!(
+            may(admin, verb, resource, namespace),
+            "may not {verb} {resource} in {namespace}"
+        );
+    }
+    for (verb, resource, of_all) in FORBIDDEN {
+        assert!(
+            of_all != RUNS || !may(admin, verb, resource, namespace),
+            "may {verb} {resource} in {namespace}"
+        );
+    }
+}
+
 /// The token's rights, asked of the API server.
 pub fn nothing_else_is_allowed(admin: &Admin) {
-    let may = |verb: &str, resource: &str, namespace: &str| {
-        let (name, sub) = resource.split_once('/').unwrap_or((resource, ""));
-        let sub = format!("--subresource={sub}");
-        let mut ask = vec![
-            "auth", "can-i", verb, name, "-n", namespace, "--as", ACCOUNT,
-        ];
-        if sub != "--subresource=" {
-            ask.push(&sub);
-        }
-        let output = admin.command(&ask).output().expect("kubectl starts");
-        match String::from_utf8_lossy(&output.stdout).trim() {
-            "yes" => true,
-            "no" => false,
-            other => panic!(
-                "{ask:?}: {other:?} {}",
-                String::from_utf8_lossy(&output.stderr)
-            ),
-        }
-    };
     for (verb, resource, _) in VERBS {
-        assert!(may(verb, resource, RUNS), "may not {verb} {resource}");
+        assert!(
+            may(admin, verb, resource, RUNS),
+            "may not {verb} {resource}"
+        );
     }
     for (verb, resource, namespace) in FORBIDDEN {
         assert!(
-            !may(verb, resource, namespace),
+            !may(admin, verb, resource, namespace),
             "may {verb} {resource} in {namespace}"
         );
         println!("cannot {verb} {resource} in {namespace}");

@@ -33,7 +33,7 @@ pub struct Fault {
 }
 
 impl World {
-    /// The next so many requests of that kind go wrong.
+    /// The next so many requests of that kind go wrong, in whichever namespace, or in the one that it names (`POST jobs in runs`).
     pub fn fault(&self, what: &str, times: u32, effect: Effect) {
         let what = what.to_owned();
         self.faults.borrow_mut().push(Fault {
@@ -54,9 +54,10 @@ impl World {
         self.faults.borrow().iter().all(|fault| fault.times == 0)
     }
 
-    pub(super) fn take_fault(&self, what: &str) -> Option<Effect> {
+    pub(super) fn take_fault(&self, what: &str, placed: &str) -> Option<Effect> {
         let mut faults = self.faults.borrow_mut();
-        let fault = faults.iter_mut().find(|f| f.what == what && f.times > 0)?;
+        let is_meant = |f: &&mut Fault| (f.what == what || f.what == placed) && f.times > 0;
+        let fault = faults.iter_mut().find(is_meant)?;
         fault.times -= 1;
         Some(fault.effect.clone())
     }

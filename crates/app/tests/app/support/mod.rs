@@ -44,6 +44,7 @@ pub struct Bench {
     sqlite: Sqlite,
     max_running: u32,
     kubernetes_events: &'static str,
+    tokens: String,
 }
 
 impl Bench {
@@ -59,6 +60,7 @@ impl Bench {
             sqlite: Sqlite::memory(),
             max_running,
             kubernetes_events: "none",
+            tokens: String::new(),
         };
         let app = bench.app();
         bench.world.run(app.migrate()).expect("the schema is made");
@@ -75,6 +77,18 @@ impl Bench {
         self.kubernetes_events = steps;
     }
 
+    /// From now on these tenants are in the settings, each with a namespace of its own or with none.
+    pub fn place(&mut self, tenants: &[(&str, Option<&str>)]) {
+        let said = |namespace: &Option<&str>| match namespace {
+            Some(namespace) => json!({"namespace": namespace}),
+            None => json!({}),
+        };
+        let tenants = tenants.iter();
+        let tenants: BTreeMap<_, _> = tenants.map(|(name, of)| (name, said(of))).collect();
+        let token = json!({"name": "a", "role": "admin", "token": "a-token-for-somebody-else"});
+        self.tokens = json!({"tenants": tenants, "tokens": [token]}).to_string();
+    }
+
     /// A fresh instance, as each request and each tick gets one.
     pub fn app(&self) -> App<Host> {
         let config = Config::read(|name| {
@@ -84,11 +98,11 @@ impl Bench {
                 "kube_token" => "a-token-for-the-api-server-alone".to_owned(),
                 "kube_token_file"
                 | "tick_token"
-                | "tokens"
                 | "metrics_token"
                 | "webhook_allowed_hosts"
                 | "webhook_pauses" => String::new(),
                 "webhook_secrets" => json!({"default": SECRET}).to_string(),
+                "tokens" => self.tokens.clone(),
                 "default_image" => "alpine:3".to_owned(),
                 "allowed_images" => "*".to_owned(),
                 "max_cpu" => "4".to_owned(),

@@ -36,14 +36,16 @@ impl Transport for Wire {
             return Ok(response);
         }
         let what = describe(&request);
+        let placed = placed(&what, &request);
         world.requests.borrow_mut().push(what.clone());
+        world.placed.borrow_mut().push(placed.clone());
         if let Some(traceparent) = request.headers().get("traceparent") {
             let text = traceparent.to_str().expect("ASCII").to_owned();
             world.traced.borrow_mut().push((what.clone(), text));
         }
         let mut cut = None;
         let mut lost = false;
-        match world.take_fault(&what) {
+        match world.take_fault(&what, &placed) {
             Some(Effect::NotSent) => return Err(TransportError::NotSent("refused".to_owned())),
             Some(Effect::Late) => {
                 world.late.borrow_mut().push((what, request));
@@ -150,6 +152,15 @@ fn describe(request: &http::Request<Vec<u8>>) -> String {
         ("GET", 0) => format!("LIST {}", path[at]),
         ("GET", 2) => "GET log".to_owned(),
         (method, _) => format!("{method} {}", path[at]),
+    }
+}
+
+/// The same, and in which namespace.
+fn placed(what: &str, request: &http::Request<Vec<u8>>) -> String {
+    let mut path = request.uri().path().split('/');
+    match path.find(|part| *part == "namespaces") {
+        Some(_) => format!("{what} in {}", path.next().unwrap_or_default()),
+        None => what.to_owned(),
     }
 }
 

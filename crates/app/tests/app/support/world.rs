@@ -38,6 +38,8 @@ pub struct World {
     pub(super) faults: RefCell<Vec<Fault>>,
     /// Each request as `POST jobs`, `LIST pods`, `WATCH pods`, `GET log`, …
     pub requests: RefCell<Vec<String>>,
+    /// The same with the namespace that each is about: `POST jobs in runs`.
+    pub placed: RefCell<Vec<String>>,
     /// The same with the header `traceparent` of each, where it has one.
     pub traced: RefCell<Vec<(String, String)>>,
     /// What is on its way though its sender has given up.
@@ -84,6 +86,7 @@ impl World {
             sleepers: RefCell::default(),
             faults: RefCell::default(),
             requests: RefCell::default(),
+            placed: RefCell::default(),
             traced: RefCell::default(),
             late: RefCell::default(),
             jobs_made: Cell::default(),
@@ -260,6 +263,11 @@ impl World {
 
     /// What is there of that kind.
     pub fn list(&self, kind: &str) -> Vec<Value> {
+        self.list_in("runs", kind)
+    }
+
+    /// The same in that namespace.
+    pub fn list_in(&self, namespace: &str, kind: &str) -> Vec<Value> {
         let group = if kind == "jobs" {
             "apis/batch/v1"
         } else {
@@ -267,7 +275,7 @@ impl World {
         };
         let (_, list) = self.ask(
             "GET",
-            &format!("/{group}/namespaces/runs/{kind}"),
+            &format!("/{group}/namespaces/{namespace}/{kind}"),
             &Value::Null,
         );
         list["items"].as_array().cloned().unwrap_or_default()
