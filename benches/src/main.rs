@@ -9,6 +9,7 @@ mod anatomy;
 mod chart;
 mod database;
 mod drain;
+mod flood;
 mod floor;
 mod idle;
 mod jobs;
@@ -83,6 +84,8 @@ enum Name {
     Anatomy,
     /// A long queue through a limit.
     Drain,
+    /// One tenant's answers while another floods.
+    Flood,
     /// Ticks in which nothing changes.
     Idle,
     /// Reading among many records.
@@ -106,6 +109,7 @@ impl Name {
             Self::Accept,
             Self::Anatomy,
             Self::Drain,
+            Self::Flood,
             Self::Idle,
             Self::Records,
             Self::Latency,
@@ -124,6 +128,7 @@ impl Name {
                 .collect(),
             Self::Anatomy => on_all(anatomy::measure),
             Self::Drain => on_all(drain::measure),
+            Self::Flood => on_all(flood::measure),
             Self::Idle => on_all(idle::measure),
             Self::Records => on_all(records::measure),
             Self::Latency => on_all(latency::measure),

@@ -124,8 +124,10 @@ fn accepting_is_measured_beside_raw_jobs_and_the_database() {
 }
 
 #[test]
-fn draining_idling_and_reading_are_measured() {
-    let groups = run(&["drain", "idle", "records"]);
+fn draining_flooding_idling_and_reading_are_measured() {
+    let groups = run(&["drain", "flood", "idle", "records"]);
+    let alone = "p99 of POST /executions, alone";
+    assert!(value(&groups, on("flood"), alone) > 0.0);
     assert!(value(&groups, on("drain"), "drained") > 0.0);
     assert!(value(&groups, on("drain"), "raw POST Job, 16 callers") > 0.0);
     value(&groups, on("idle"), "processor time, 30 queued");

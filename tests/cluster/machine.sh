@@ -4,7 +4,7 @@
 # program=Debian package that brings it
 readonly NEEDED_PROGRAMS=(
     runc=runc ip=iproute2 nsenter=util-linux unshare=util-linux setsid=util-linux flock=util-linux
-    mount=mount openssl=openssl curl=curl tar=tar find=findutils ps=procps
+    mount=mount openssl=openssl curl=curl jq=jq iptables=iptables tar=tar find=findutils ps=procps
 )
 readonly CNI_DIR=/usr/lib/cni
 readonly CNI_PLUGINS=(bridge host-local loopback)

@@ -1,6 +1,7 @@
 //! The manifests on a real cluster: applied as docs/OPERATIONS.md says, used through a port-forward, and tried for what they forbid.
 
 mod install;
+mod network;
 mod rights;
 mod runs;
 
@@ -41,6 +42,7 @@ fn what_is_installed_by_the_book_takes_a_script_and_may_do_no_more_than_it_must(
     let ready = client.get("/readyz").expect(200).text();
     println!("ready: {ready}");
     runs::a_script_runs_and_is_shut_in(&client);
+    network::a_script_reaches_nothing_and_is_not_reached(&admin, &client);
     rights::nothing_else_is_allowed(&admin);
     rights::each_verb_is_needed(&admin, &client);
     installed.keeps_all_over_a_restart();
