@@ -200,10 +200,31 @@ impl<P: Platform> App<P> {
         Ok(uid)
     }
 
-    /// Whether the script of the attempt before is known to run still; two never run at once. What is left of that
-    /// attempt's Job is retired before, so that it comes to its end, and none of it can come late.
+    /// Whether the script of an attempt before is known to run still; two never run at once. What is left of their
+    /// Jobs is retired before, so that it comes to its end, and none of it can come late.
     async fn earlier_still_runs(&self, execution: &Execution) -> Result<bool, Error> {
-        let (id, earlier) = (execution.id, execution.attempt - 1);
+        let first = self.first_unsettled(execution).await?;
+        for earlier in (first..execution.attempt).rev() {
+            if self.still_runs(execution, earlier).await? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// From which attempt on something may be left: when the last one that started was begun, nothing was left of those before it. One that
+    /// did not start may have ended before anybody could see to that.
+    async fn first_unsettled(&self, execution: &Execution) -> Result<u32, Error> {
+        if execution.attempt <= 2 {
+            return Ok(1);
+        }
+        let earlier = self.store.earlier_attempts(&[execution.id]).await?;
+        let started = earlier.iter().filter(|(_, a)| a.started_at.is_some());
+        Ok(started.map(|(_, a)| a.number).max().unwrap_or(1))
+    }
+
+    async fn still_runs(&self, execution: &Execution, earlier: u32) -> Result<bool, Error> {
+        let id = execution.id;
         let left = JobRef {
             attempt: earlier,
             ..self.job_of(execution, None)
