@@ -1,5 +1,6 @@
 //! Two tenants on one Executor: each tries what is the other's through every route, and sees and changes nothing of it.
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use e2e::{Admin, Answer, Client, Kube, Namespace, Options, Stack, not_applicable};
@@ -44,6 +45,14 @@ const ATTACKS: [Attack; 11] = [
     ("DELETE", "", &[]),
 ];
 
+/// Each test begins by deleting what others may have left in the cluster: they take turns.
+static CLUSTER: Mutex<()> = Mutex::new(());
+
+fn turn() -> MutexGuard<'static, ()> {
+    // Another test's failure is no reason to fail this one.
+    CLUSTER.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 fn stack() -> Stack {
     Stack::start(Options {
         variables: vec![("tokens".to_owned(), TOKENS.to_owned())],
@@ -87,6 +96,7 @@ fn small(script: &str) -> Value {
 
 #[test]
 fn two_tenants_attack_each_other_through_every_route() {
+    let _turn = turn();
     let stack = stack();
     let client = stack.client();
     let running = post(&client, RED, Some("k"), &small("echo secret; sleep 1000"))
@@ -150,6 +160,7 @@ fn two_tenants_attack_each_other_through_every_route() {
 
 #[test]
 fn a_token_counts_from_one_request_to_the_next() {
+    let _turn = turn();
     let stack = stack();
     let client = stack.client();
     let root = [("authorization", "Bearer token-of-root-for-tests")];
@@ -222,6 +233,7 @@ fn kube_in(stack: &Stack, namespace: &str) -> Kube {
 
 #[test]
 fn each_tenants_scripts_run_in_its_own_namespace() {
+    let _turn = turn();
     let places = Places::new();
     let stack = Stack::start(Options {
         variables: vec![("tokens".to_owned(), places.tokens())],
