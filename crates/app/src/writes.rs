@@ -17,14 +17,14 @@ use store::{Change, Landed, Step, StoreError, StoredLog, Written};
 
 use crate::{App, Error, Platform, Runtime};
 
-/// So many are written together at most: more than are worked on at once, and a write that others wait a few milliseconds for.
+/// So many are written together at most: as many as are worked on at once, and a write that others wait a few milliseconds for.
 const MOST_TOGETHER: usize = 64;
 
 /// After so much text of logs no more is taken along: with the largest log on top it stays under what a host takes at once.
 const LOGS_AT_ONCE_BYTES: usize = 1 << 20;
 
 /// So long after a write others are waited for before the next: a few of them where hundreds of steps a second come, and far less than
-/// anybody sees. Draining took a third of the writes with it.
+/// anybody sees. Of the writes of a drained queue a ninth was left with it.
 const APART: Duration = Duration::from_millis(4);
 
 /// How often others are let go on first before a write, as long as that brings any along: what an answer of the API server wakes
