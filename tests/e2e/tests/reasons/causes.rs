@@ -129,15 +129,19 @@ fn by_scripts() -> Vec<Case> {
 }
 
 fn by_requests() -> Vec<Case> {
-    let in_time = json!({ "timeouts": { "startSeconds": 8 } });
+    let started_in = |seconds: u32| {
+        let clock = json!({ "timeouts": { "startSeconds": seconds } });
+        small("echo never", clock)
+    };
     let with = |more| small("echo never", more);
-    let mut missing = with(in_time.clone());
+    // A kubelet that starts ten pods at once has been seen to say nothing of an image for 8 s.
+    let mut missing = started_in(30);
     missing["image"] = json!("registry.invalid/does-not-exist:1");
-    let mut large = with(in_time);
+    let mut large = started_in(8);
     large["resources"]["cpu"] = json!("2000");
     vec![
         Case {
-            words: &["8 s", "registry.invalid/does-not-exist:1"],
+            words: &["30 s", "registry.invalid/does-not-exist:1"],
             ..case("image-missing", "ImageUnavailable", missing)
         },
         Case {
