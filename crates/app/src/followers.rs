@@ -22,6 +22,10 @@ use crate::{App, Error, Platform, Runtime};
 /// beyond are read at their end.
 pub(crate) const MAX_FOLLOWERS: usize = 128;
 
+/// So long after its start was seen a script's log is begun to be followed: one that ends before is read once, at its end, which
+/// spares the API server and the node a request. No node rotates in that time but by a rare chance: they look every ten seconds.
+const BEGUN_AFTER: Duration = Duration::from_millis(200);
+
 /// The pause before a log is opened again that broke, or that ended while its script runs on.
 const REOPEN_PAUSE: Duration = Duration::from_secs(1);
 
@@ -232,6 +236,9 @@ impl<P: Platform> App<P> {
 
     /// Follows until nobody needs it. Whatever breaks is begun again from the place that was reached.
     pub(crate) async fn follow(&self, id: ExecutionId, follower: &Rc<Follower>) {
+        if follower.has_read_nothing() {
+            self.runtime.sleep(BEGUN_AFTER).await;
+        }
         while !follower.done.get() {
             match self.follow_once(id, follower).await {
                 Err(Error::Kubernetes(error)) if error.is_not_found() => return,

@@ -43,17 +43,18 @@ pub fn record(
     let Some(object) = cluster.get(about) else {
         return;
     };
-    let same = cluster
-        .storage
-        .list(Resource::Event, Some(&about.namespace))
-        .filter(|_| warning)
-        .find(|(_, e)| {
-            e["involvedObject"]["uid"] == object["metadata"]["uid"]
-                && e["reason"] == reason
-                && e["message"] == message
-        })
-        .map(|(key, _)| key.clone());
-    if let Some(key) = same {
+    let same = warning.then(|| {
+        cluster
+            .storage
+            .list(Resource::Event, Some(&about.namespace))
+            .find(|(_, e)| {
+                e["involvedObject"]["uid"] == object["metadata"]["uid"]
+                    && e["reason"] == reason
+                    && e["message"] == message
+            })
+            .map(|(key, _)| key.clone())
+    });
+    if let Some(key) = same.flatten() {
         cluster.change(&key, |event| {
             event["count"] = json!(event["count"].as_u64().unwrap_or(1) + 1);
             event["lastTimestamp"] = json!(clock::seconds(now));

@@ -15,6 +15,9 @@ use localcluster::{Cluster, ClusterConfig, shim};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
+#[global_allocator]
+static HEAP: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Longest wait for pods to end at shutdown: their grace of 2 seconds, and as much again for reporting.
 const SHUTDOWN_LIMIT: Duration = Duration::from_secs(4);
 

@@ -18,11 +18,11 @@ use crate::submit::CLAIM;
 use crate::{Error, Platform};
 
 /// How many creations are in flight at most, each claimed: few, so that a crash strands few until their claims end.
-const MOST_IN_FLIGHT: usize = 16;
+const MOST_IN_FLIGHT: usize = 32;
 
 /// The next are claimed when no more than that many are left in flight, so that one statement claims several, and the API server
 /// has something to do meanwhile.
-const CLAIMED_AT: usize = 8;
+const CLAIMED_AT: usize = 16;
 
 /// How many are tried at the beginning of a tick: as good as all where the API server takes them, and no storm where it does not.
 const FIRST_WIDTH: usize = 4;
@@ -153,8 +153,23 @@ impl<P: Platform> Tick<'_, P> {
             let now = self.app.now();
             let asked = pace.claims(in_flight.len(), now);
             if asked > 0 {
-                match self.claim(&mut pace, asked).await {
+                let looks = pace.looks_for_late_ones(now);
+                let held = pace.held(now);
+                let mut created = Vec::new();
+                let claimed = beside(
+                    &mut in_flight,
+                    &mut created,
+                    self.claim(asked, looks, &held),
+                );
+                let claimed = claimed.await;
+                for (tenant, created) in created {
+                    self.count(&mut pace, &tenant, created);
+                }
+                match claimed {
                     Ok(claimed) => {
+                        for ((execution, _), _) in &claimed {
+                            pace.tried(&execution.tenant, now);
+                        }
                         pace.claimed(claimed.len(), asked, self.app.now());
                         in_flight.extend(claimed.into_iter().map(|claim| self.create(claim)));
                     }
@@ -206,22 +221,25 @@ impl<P: Platform> Tick<'_, P> {
     ///
     /// Whose claim has run out and whose pause is over is asked each [`QUEUE_INTERVAL`], as often as while nothing happens: a claim lasts
     /// 15 s and a pause a second at least, and in a drain each end makes room for somebody who is ready.
-    async fn claim(&self, pace: &mut Pace, most: usize) -> Result<Vec<Claimed>, Error> {
+    async fn claim(
+        &self,
+        most: usize,
+        looks: bool,
+        held: &BTreeMap<Tenant, u32>,
+    ) -> Result<Vec<Claimed>, Error> {
         let app = self.app;
         let now = app.now();
         let limit = |taken: usize| u32::try_from(most.saturating_sub(taken)).unwrap_or(u32::MAX);
         let mut claimed: Vec<Claimed> = Vec::new();
-        let looks = pace.looks_for_late_ones(now);
         if looks {
             let begun = app.store.claim_unconfirmed(now, now + CLAIM, limit(0));
             let again = |claim| (claim, Attempt::Again);
             claimed.extend(begun.await?.into_iter().map(again));
         }
         if claimed.len() < most {
-            let held = pace.held(now);
             let room = Room {
                 max_running: app.config.max_running,
-                held: Some(&held),
+                held: Some(held),
             };
             let left = limit(claimed.len());
             let store = &app.store;
@@ -245,11 +263,24 @@ impl<P: Platform> Tick<'_, P> {
                 Err(error) => return Err(error.into()),
             }
         }
-        for ((execution, _), _) in &claimed {
-            pace.tried(&execution.tenant, now);
-        }
         Ok(claimed)
     }
+}
+
+/// Goes on with what is in flight, and keeps what that came to, until the claim is there.
+async fn beside<F: Future>(
+    in_flight: &mut FuturesUnordered<impl Future<Output = (Tenant, Created)>>,
+    created: &mut Vec<(Tenant, Created)>,
+    claim: F,
+) -> F::Output {
+    let mut claim = pin!(claim);
+    poll_fn(|context| {
+        while let Poll::Ready(Some(one)) = in_flight.poll_next_unpin(context) {
+            created.push(one);
+        }
+        claim.as_mut().poll(context)
+    })
+    .await
 }
 
 /// An execution whose Job is this tick's to create.
