@@ -1,12 +1,24 @@
 //! SQL on Spin's SQLite.
 
+use std::cell::Cell;
+use std::time::{Duration, Instant};
+
 use spin_sdk::sqlite3::{Connection, Error as SpinError, Value as SpinValue};
 use store::{Dialect, Rows, Sql, SqlError, Statement, Value, run_in_turn};
+
+/// So long SQLite waits for the write lock before it gives up, in milliseconds. It asks ever more seldom, after a quarter of a second ten times a
+/// second, and then who has waited longest comes last; so it begins anew soon. That costs little: hosts keep what they have compiled.
+const ASKED_FOR_MILLIS: u32 = 60;
+
+/// So long the write lock is waited for in all, as hosts do by themselves.
+const LOCK_PATIENCE: Duration = Duration::from_secs(5);
 
 /// One connection to the default database. Statements on it run one at a time, since the host's calls block;
 /// a transaction has no await inside, so that other tasks of the instance cannot get in between.
 pub struct SpinSqlite {
     connection: Connection,
+    /// Whether it was told how long to wait. Who only reads need not say so.
+    is_told: Cell<bool>,
 }
 
 impl SpinSqlite {
@@ -16,7 +28,10 @@ impl SpinSqlite {
     /// When the host does not give it to this component.
     pub fn open() -> Result<Self, SqlError> {
         Connection::open_default()
-            .map(|connection| Self { connection })
+            .map(|connection| Self {
+                connection,
+                is_told: Cell::new(false),
+            })
             .map_err(error)
     }
 
@@ -37,6 +52,21 @@ impl SpinSqlite {
         let params: Vec<SpinValue> = statement.params.into_iter().map(parameter).collect();
         self.execute(&statement.sql, &params)
     }
+
+    /// Runs one that needs the write lock, and is nothing without it.
+    fn lock_and_run(&self, sql: &str, params: &[SpinValue]) -> Result<Rows, SqlError> {
+        if !self.is_told.replace(true) {
+            // A libSQL server waits by its own rules, and need not take it.
+            let _ = self.execute(&format!("PRAGMA busy_timeout = {ASKED_FOR_MILLIS}"), &[]);
+        }
+        let begun = Instant::now();
+        loop {
+            match self.execute(sql, params) {
+                Err(SqlError::Busy(_)) if begun.elapsed() < LOCK_PATIENCE => {}
+                result => return result,
+            }
+        }
+    }
 }
 
 impl Sql for SpinSqlite {
@@ -45,12 +75,16 @@ impl Sql for SpinSqlite {
     }
 
     async fn query(&self, statement: Statement) -> Result<Rows, SqlError> {
-        self.run(statement)
+        if !writes(&statement.sql) {
+            return self.run(statement);
+        }
+        let params: Vec<SpinValue> = statement.params.into_iter().map(parameter).collect();
+        self.lock_and_run(&statement.sql, &params)
     }
 
     async fn transaction(&self, statements: Vec<Statement>) -> Result<Option<Vec<Rows>>, SqlError> {
         // IMMEDIATE takes the write lock first: a later upgrade of a read lock would fail at once instead of waiting.
-        self.execute(self.dialect().begin(), &[])?;
+        self.lock_and_run(self.dialect().begin(), &[])?;
         match run_in_turn(statements, |s| self.run(s)) {
             Ok(Some(rows)) => match self.execute("COMMIT", &[]) {
                 Ok(_) => Ok(Some(rows)),
@@ -70,6 +104,12 @@ impl SpinSqlite {
             other => other.map(|_| ()),
         }
     }
+}
+
+/// Whether it needs the write lock. What it writes is bound, and not in its text.
+fn writes(sql: &str) -> bool {
+    let verbs = ["INSERT INTO ", "UPDATE ", "DELETE FROM "];
+    verbs.iter().any(|verb| sql.contains(verb))
 }
 
 fn parameter(value: Value) -> SpinValue {
