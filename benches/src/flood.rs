@@ -26,7 +26,7 @@ const RED: &str = "token-of-red-for-figures";
 const BLUE: &str = "token-of-blue-for-figures";
 
 /// Callers of the flood.
-const CALLERS: usize = 8;
+const CALLERS: u32 = 8;
 
 /// Between two requests of each of them: 100 a second in all.
 const PACE: Duration = Duration::from_millis(80);
@@ -46,9 +46,10 @@ struct Flood {
 }
 
 impl Flood {
-    /// One caller of it, until it is over.
-    fn call(&self, server: &Server, request: &[u8], pace: Duration) {
+    /// One caller of it, until it is over. They begin one after another, so that they do not send all at once for ever after.
+    fn call(&self, server: &Server, request: &[u8], pace: Duration, number: u32) {
         let mut connection = server.connect().expect("a connection");
+        std::thread::sleep(pace * number / CALLERS);
         while !self.is_over.load(Ordering::Relaxed) {
             let begun = Instant::now();
             let answer = connection.exchange(request).expect("an answer");
@@ -61,6 +62,15 @@ impl Flood {
             // A pace, not a wait for a condition.
             std::thread::sleep(pace.saturating_sub(begun.elapsed()));
         }
+    }
+}
+
+/// Ends a flood, however its measurement ends: else its callers would call for ever.
+struct Ends<'f>(&'f Flood);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.is_over.store(true, Ordering::Relaxed);
     }
 }
 
@@ -98,15 +108,16 @@ pub fn measure(size: Size, kind: Kind) -> Group {
         for (pace, measured) in [(PACE, &mut beside), (Duration::ZERO, &mut beside_all)] {
             let flood = Flood::default();
             std::thread::scope(|scope| {
-                for _ in 0..CALLERS {
-                    scope.spawn(|| flood.call(&red, &of_red, pace));
+                let (flood, red, of_red) = (&flood, &red, &of_red);
+                let _ends = Ends(flood);
+                for number in 0..CALLERS {
+                    scope.spawn(move || flood.call(red, of_red, pace, number));
                 }
                 // Past what a minute without submissions has saved up, nearly all is refused.
                 wait_for("the first refusal", START_WITHIN, || {
                     (flood.refused.load(Ordering::Relaxed) > 0).then_some(())
                 });
                 measured.push(load::send(load, &blue, &requests, 201));
-                flood.is_over.store(true, Ordering::Relaxed);
             });
             accepted += flood.accepted.into_inner();
             refused += flood.refused.into_inner();

@@ -75,6 +75,10 @@ impl<S: Sql> ExecutionStore<S> {
         let queued = as_stored(execution);
         let stored_key = idempotency_key.map(|key| scoped(&queued.tenant, key));
         let stored_key = stored_key.as_deref();
+        if let Some(limited) = self.limited_at_a_look(&queued, 1).await? {
+            let existing = self.with_key(stored_key, &submission.digest).await?;
+            return Ok(existing.unwrap_or(Inserted::Limited(limited)));
+        }
         let at_once = transition(&queued, &Observation::Dispatched, queued.created_at)
             .filter(|_| !self.dispatches_apart());
         let statements = match self.sql().dialect() {

@@ -10,7 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::places::{DISPATCHED, POSTPONED, READY};
 use crate::rows::{COLUMNS, Reader, execution, micros, readable};
-use crate::sql::{Builder, Sql, Statement};
+use crate::sql::{Builder, Dialect, Sql, Statement};
 use crate::{ExecutionStore, StoreError};
 
 /// What a tenant may submit in, and how much of it at once.
@@ -204,6 +204,20 @@ impl<S: Sql> ExecutionStore<S> {
                 .bind(now.saturating_add(minute()))
                 .text(" RETURNING busy_until"),
         )
+    }
+
+    /// The same before anything is written, on SQLite where the tenant has a rate: who is over it asks the most often, and a transaction that
+    /// comes to nothing keeps everybody else from writing. On PostgreSQL it keeps nobody.
+    pub(crate) async fn limited_at_a_look(
+        &self,
+        first: &Execution,
+        count: u32,
+    ) -> Result<Option<Limited>, StoreError> {
+        let has_rate = self.limits(&first.tenant).per_minute.is_some();
+        if has_rate && self.sql().dialect() == Dialect::Sqlite {
+            return self.limited(&first.tenant, first.created_at, count).await;
+        }
+        Ok(None)
     }
 
     /// Which limit of its own keeps the tenant from so many more, if one does.
