@@ -37,12 +37,12 @@ fn asked_for(bench: &Bench, seconds: u32) -> (usize, usize) {
 
 #[test]
 fn as_many_are_in_flight_as_may_be_and_no_batch_waits_for_its_slowest() {
-    let (bench, _) = queued(60);
-    bench.world.fault("POST jobs", 60, Effect::Slow(2));
-    // Four to see whether the API server takes any; then sixteen are in flight at most, and eight at least.
+    let (bench, _) = queued(90);
+    bench.world.fault("POST jobs", 90, Effect::Slow(2));
+    // Four to see whether the API server takes any; then 32 are in flight at most, and 16 at least.
     let (half, all) = asked_for(&bench, 12);
-    assert!((4 + 2 * 8..=4 + 2 * 16).contains(&half), "{half} in 6 s");
-    assert_eq!(all, 60);
+    assert!((4 + 2 * 16..=4 + 2 * 32).contains(&half), "{half} in 6 s");
+    assert_eq!(all, 90);
 
     let (bench, _) = queued(40);
     bench.world.fault("POST jobs", 1, Effect::Slow(6));

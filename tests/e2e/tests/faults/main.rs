@@ -4,6 +4,7 @@ mod disk;
 mod hosts;
 mod kill;
 mod kills;
+mod locked;
 mod network;
 mod outage;
 
