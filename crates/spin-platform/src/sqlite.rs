@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 use spin_sdk::sqlite3::{Connection, Error as SpinError, Value as SpinValue};
 use store::{Dialect, Rows, Sql, SqlError, Statement, Value, run_in_turn};
 
-/// So long SQLite waits for the write lock before it gives up, in milliseconds. It asks ever more seldom, after a quarter of a second ten times a
+/// So long SQLite waits for the write lock before it gives up. It asks ever more seldom, after a quarter of a second ten times a
 /// second, and then who has waited longest comes last; so it begins anew soon. That costs little: hosts keep what they have compiled.
-const ASKED_FOR_MILLIS: u32 = 60;
+const ASKED_FOR: Duration = Duration::from_millis(60);
 
 /// So long the write lock is waited for in all, as hosts do by themselves.
 const LOCK_PATIENCE: Duration = Duration::from_secs(5);
@@ -57,12 +57,16 @@ impl SpinSqlite {
     fn lock_and_run(&self, sql: &str, params: &[SpinValue]) -> Result<Rows, SqlError> {
         if !self.is_told.replace(true) {
             // A libSQL server waits by its own rules, and need not take it.
-            let _ = self.execute(&format!("PRAGMA busy_timeout = {ASKED_FOR_MILLIS}"), &[]);
+            let millis = ASKED_FOR.as_millis();
+            let _ = self.execute(&format!("PRAGMA busy_timeout = {millis}"), &[]);
         }
         let begun = Instant::now();
         loop {
+            let asked = Instant::now();
             match self.execute(sql, params) {
-                Err(SqlError::Busy(_)) if begun.elapsed() < LOCK_PATIENCE => {}
+                // What is refused without a wait would be refused again at once.
+                Err(SqlError::Busy(_))
+                    if asked.elapsed() >= ASKED_FOR / 2 && begun.elapsed() < LOCK_PATIENCE => {}
                 result => return result,
             }
         }

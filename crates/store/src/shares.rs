@@ -206,20 +206,6 @@ impl<S: Sql> ExecutionStore<S> {
         )
     }
 
-    /// The same before anything is written, on SQLite where the tenant has a rate: who is over it asks the most often, and a transaction that
-    /// comes to nothing keeps everybody else from writing. On PostgreSQL it keeps nobody.
-    pub(crate) async fn limited_at_a_look(
-        &self,
-        first: &Execution,
-        count: u32,
-    ) -> Result<Option<Limited>, StoreError> {
-        let has_rate = self.limits(&first.tenant).per_minute.is_some();
-        if has_rate && self.sql().dialect() == Dialect::Sqlite {
-            return self.limited(&first.tenant, first.created_at, count).await;
-        }
-        Ok(None)
-    }
-
     /// Which limit of its own keeps the tenant from so many more, if one does.
     pub(crate) async fn limited(
         &self,
@@ -259,6 +245,20 @@ impl<S: Sql> ExecutionStore<S> {
             .tenants_queue_takes(tenant, count, Some(most));
         let is_full = self.query_row(look.statement()).await?.is_none();
         Ok(is_full.then_some(Limited::Queue(most)))
+    }
+
+    /// The same as it is seen before anything is written, on SQLite where the tenant has a rate: who is over it asks the most often, and a transaction that
+    /// comes to nothing keeps everybody else from writing. On PostgreSQL it keeps nobody.
+    pub(crate) async fn limited_at_a_look(
+        &self,
+        first: &Execution,
+        count: u32,
+    ) -> Result<Option<Limited>, StoreError> {
+        let has_rate = self.limits(&first.tenant).per_minute.is_some();
+        if has_rate && self.sql().dialect() == Dialect::Sqlite {
+            return self.limited(&first.tenant, first.created_at, count).await;
+        }
+        Ok(None)
     }
 
     /// Counts the tenants' places anew.
