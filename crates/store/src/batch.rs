@@ -96,8 +96,8 @@ impl<S: Sql> ExecutionStore<S> {
             .map(|(key, digest)| BatchKey { key, digest });
         let new: Vec<_> = queued.iter().zip(batch.iter().map(|(_, s)| s)).collect();
         let count = u32::try_from(batch.len()).unwrap_or(u32::MAX);
-        if let Some(first) = queued.first()
-            && let Some(limited) = self.limited_at_a_look(first, count).await?
+        if let Some((tenant, now)) = tenant_of(batch)
+            && let Some(limited) = self.limited_at_a_look(tenant, now, count).await?
         {
             let existing = match key {
                 Some(key) => self.with_batch_key(key, batch.len()).await?,

@@ -75,7 +75,8 @@ impl<S: Sql> ExecutionStore<S> {
         let queued = as_stored(execution);
         let stored_key = idempotency_key.map(|key| scoped(&queued.tenant, key));
         let stored_key = stored_key.as_deref();
-        if let Some(limited) = self.limited_at_a_look(&queued, 1).await? {
+        let (tenant, now) = (&queued.tenant, queued.created_at);
+        if let Some(limited) = self.limited_at_a_look(tenant, now, 1).await? {
             let existing = self.with_key(stored_key, &submission.digest).await?;
             return Ok(existing.unwrap_or(Inserted::Limited(limited)));
         }

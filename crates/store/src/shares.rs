@@ -251,12 +251,13 @@ impl<S: Sql> ExecutionStore<S> {
     /// comes to nothing keeps everybody else from writing. On PostgreSQL it keeps nobody.
     pub(crate) async fn limited_at_a_look(
         &self,
-        first: &Execution,
+        tenant: &Tenant,
+        now: Timestamp,
         count: u32,
     ) -> Result<Option<Limited>, StoreError> {
-        let has_rate = self.limits(&first.tenant).per_minute.is_some();
+        let has_rate = self.limits(tenant).per_minute.is_some();
         if has_rate && self.sql().dialect() == Dialect::Sqlite {
-            return self.limited(&first.tenant, first.created_at, count).await;
+            return self.limited(tenant, now, count).await;
         }
         Ok(None)
     }

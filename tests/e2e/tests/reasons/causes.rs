@@ -129,11 +129,8 @@ fn by_scripts() -> Vec<Case> {
 }
 
 fn by_requests() -> Vec<Case> {
-    let started_in = |seconds: u32| {
-        let clock = json!({ "timeouts": { "startSeconds": seconds } });
-        small("echo never", clock)
-    };
     let with = |more| small("echo never", more);
+    let started_in = |seconds: u32| with(json!({ "timeouts": { "startSeconds": seconds } }));
     // A kubelet that starts ten pods at once has been seen to say nothing of an image for 8 s.
     let mut missing = started_in(30);
     missing["image"] = json!("registry.invalid/does-not-exist:1");
