@@ -406,6 +406,8 @@ impl Shared {
     /// Takes over a container that was started before: by this server's predecessor, or by a supervisor that came first.
     pub(super) fn adopt_container(&self, uid: &str, container: &str) {
         let folder = self.pods.join(uid).join(container);
+        // Its end may have been told already, to a server that had not come to this pod yet and made nothing of it.
+        lock(&self.ended).remove(&(uid.to_owned(), container.to_owned()));
         let claim = Claim::read(&folder).filter(Claim::alive);
         let watched =
             claim.is_some_and(|claim| self.watch_process(uid, container, claim.pid, None).is_ok());
