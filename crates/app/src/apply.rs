@@ -166,7 +166,6 @@ impl<P: Platform> App<P> {
             let written = match self.write(&next, &told, None).await? {
                 Landed::Stored { .. } => {
                     self.announce(&next, &told, Also::Nothing);
-                    self.records.keep(next);
                     Written::Updated
                 }
                 Landed::NotStored => Written::Stale,
@@ -194,13 +193,7 @@ impl<P: Platform> App<P> {
             None => {
                 let told = timeline::steps(current, observation, ended, now);
                 let written = match self.write(ended, &told, Some(log)).await? {
-                    Landed::Stored { creation_in_doubt } => {
-                        self.records.keep_ended(Execution {
-                            creation_in_doubt,
-                            ..ended.clone()
-                        });
-                        Written::Updated
-                    }
+                    Landed::Stored { .. } => Written::Updated,
                     Landed::NotStored => Written::Stale,
                 };
                 (written, Applied::Finished, told)

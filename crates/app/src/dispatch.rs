@@ -12,7 +12,7 @@ use domain::{
 };
 use jiff::SignedDuration;
 use kubernetes::{Error as KubernetesError, PodRules, RunSpec};
-use store::{Landed, Step, Written};
+use store::{Step, Written};
 
 use crate::announce::Also;
 use crate::apply::{Applied, about};
@@ -109,23 +109,8 @@ impl<P: Platform> App<P> {
     /// Stores the uid; a Job that came after the end is deleted again.
     async fn created(&self, execution: &Execution, uid: String) -> Result<Created, Error> {
         let exists = Observation::JobExists { uid: uid.clone() };
-        // As a rule the record still is as it was claimed, and need not be read.
-        let now = self.runtime.now();
-        if let Some(next) = domain::transition(execution, &exists, now) {
-            let told = timeline::steps(execution, &exists, &next, now);
-            let is_written = if self.meter.is_stored_regularly.get() {
-                self.write(&next, &told, None).await? != Landed::NotStored
-            } else {
-                // Nobody writes after this, and what was measured is not worth a write of its own.
-                let step = Step::new(&next, &told);
-                let tally = &self.meter.tally;
-                self.store.update_with_tally(step, tally).await? == Written::Updated
-            };
-            if is_written {
-                self.announce(&next, &told, Also::Nothing);
-                self.records.keep(next);
-                return Ok(Created::Settled);
-            }
+        if !self.meter.is_stored_regularly.get() && self.created_last(execution, &exists).await? {
+            return Ok(Created::Settled);
         }
         match self
             .apply(execution.id, about(execution), &exists, None)
@@ -137,6 +122,27 @@ impl<P: Platform> App<P> {
             Applied::Finished | Applied::Retried | Applied::Changed | Applied::Nothing => {}
         }
         Ok(Created::Settled)
+    }
+
+    /// The same by whoever writes nothing after this, with what was measured, which is not worth a write of its own. Answers whether the
+    /// record was still as it was claimed.
+    async fn created_last(
+        &self,
+        execution: &Execution,
+        exists: &Observation,
+    ) -> Result<bool, Error> {
+        let now = self.runtime.now();
+        let Some(next) = domain::transition(execution, exists, now) else {
+            return Ok(false);
+        };
+        let told = timeline::steps(execution, exists, &next, now);
+        let step = Step::new(&next, &told);
+        let tally = &self.meter.tally;
+        let is_written = self.store.update_with_tally(step, tally).await? == Written::Updated;
+        if is_written {
+            self.announce(&next, &told, Also::Nothing);
+        }
+        Ok(is_written)
     }
 
     /// Creates or adopts the Job, and lets it run once all it needs is there. Answers its uid.

@@ -6,7 +6,7 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 
-use domain::{Execution, ExecutionId};
+use domain::{Execution, ExecutionId, Status};
 
 /// So many are kept at most, of about 1 KiB each: an instance that ticks has a few MiB to spare, and what is beyond is read.
 const MAX_RECORDS: usize = 4_096;
@@ -30,12 +30,21 @@ impl Records {
         self.unfinished.borrow_mut().remove(&id)
     }
 
-    /// Keeps one as its end was stored, for whoever retires its Job right after that, if there is room.
-    pub fn keep_ended(&self, execution: Execution) {
-        keep(&mut self.ended.borrow_mut(), execution);
+    /// Keeps one as it was just stored, if there is room: for what is seen next, or at its end for whoever retires its Job right after
+    /// that.
+    pub fn keep_stored(&self, stored: &Execution, creation_in_doubt: bool) {
+        let records = match stored.status {
+            Status::Finished => &self.ended,
+            _ => &self.unfinished,
+        };
+        let stored = Execution {
+            creation_in_doubt,
+            ..stored.clone()
+        };
+        keep(&mut records.borrow_mut(), stored);
     }
 
-    /// Takes it.
+    /// Takes one whose end was stored.
     pub fn take_ended(&self, id: ExecutionId) -> Option<Execution> {
         self.ended.borrow_mut().remove(&id)
     }

@@ -56,7 +56,7 @@ const LAST_ATTEMPTS: SignedDuration = SignedDuration::from_secs(2);
 const FULL_LIST_EVERY: SignedDuration = SignedDuration::from_mins(5);
 
 /// How many pods' observations are worked on at once: each is a few round trips to the store and the API server.
-const OBSERVATIONS_IN_FLIGHT: usize = 64;
+const OBSERVATIONS_IN_FLIGHT: usize = 128;
 
 /// What one tick did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -25,16 +25,17 @@ const LOGS_AT_ONCE_BYTES: usize = 1 << 20;
 
 /// So long after a write others are waited for before the next: a few of them where hundreds of steps a second come, and far less than
 /// anybody sees. Of the writes of a drained queue a ninth was left with it.
-const APART: Duration = Duration::from_millis(4);
+const APART: Duration = Duration::from_millis(8);
 
 /// How often others are let go on first before a write, as long as that brings any along: what an answer of the API server wakes
 /// comes to its step in two or three turns.
 const TURNS_FOR_OTHERS: u32 = 4;
 
-/// The steps that wait to be written.
+/// The steps that wait to be written, and those that are being written.
 #[derive(Default)]
 pub(crate) struct Writes {
     waiting: RefCell<VecDeque<Rc<Slot>>>,
+    group: RefCell<Vec<Rc<Slot>>>,
     /// Somebody writes.
     is_taken: Cell<bool>,
     /// When the last write was over.
@@ -92,10 +93,9 @@ struct Wait<'w> {
     slot: Rc<Slot>,
 }
 
-/// The right to write, with what is being written.
+/// The right to write.
 struct Turn<'w> {
     writes: &'w Writes,
-    group: Vec<Rc<Slot>>,
 }
 
 impl Writes {
@@ -109,23 +109,18 @@ impl Writes {
         self.waiting.borrow().len()
     }
 
-    /// Waits as long as a step of that execution waits to be written: whoever writes it has the record afterwards, which need not be
-    /// read then.
+    /// Waits until no step of that execution is to be written any more: its record is at hand afterwards, and need not be read.
     pub(crate) async fn follow(&self, id: ExecutionId) {
-        let mut has_waited = false;
         poll_fn(|context| {
-            let waiting = self.waiting.borrow();
-            let Some(slot) = waiting.iter().find(|slot| slot.next.id == id) else {
+            let (waiting, group) = (self.waiting.borrow(), self.group.borrow());
+            let mut open = waiting.iter().chain(&*group).filter(|slot| slot.is_open());
+            let Some(slot) = open.find(|slot| slot.next.id == id) else {
                 return Poll::Ready(());
             };
-            has_waited = true;
             slot.followers.borrow_mut().push(context.waker().clone());
             Poll::Pending
         })
         .await;
-        if has_waited {
-            let_others().await;
-        }
     }
 
     /// Somebody who waits may have the turn.
@@ -146,8 +141,9 @@ impl<'w> Wait<'w> {
                 return Poll::Ready(None);
             }
             if !self.writes.is_taken.replace(true) {
-                let (writes, group) = (self.writes, Vec::new());
-                return Poll::Ready(Some(Turn { writes, group }));
+                return Poll::Ready(Some(Turn {
+                    writes: self.writes,
+                }));
             }
             self.slot.waker.replace(Some(context.waker().clone()));
             Poll::Pending
@@ -167,27 +163,29 @@ impl Drop for Wait<'_> {
 
 impl Turn<'_> {
     /// Takes those that wait, as many as go together.
-    fn take(&mut self) {
+    fn take(&self) -> Vec<Rc<Slot>> {
         let mut waiting = self.writes.waiting.borrow_mut();
+        let mut group = self.writes.group.borrow_mut();
         let mut bytes = 0;
-        while self.group.len() < MOST_TOGETHER && bytes < LOGS_AT_ONCE_BYTES {
+        while group.len() < MOST_TOGETHER && bytes < LOGS_AT_ONCE_BYTES {
             let Some(slot) = waiting.pop_front() else {
                 break;
             };
             bytes += slot.log_bytes();
-            self.group.push(slot);
+            group.push(slot);
         }
+        group.clone()
     }
 }
 
 impl Drop for Turn<'_> {
     /// What was not written, since whoever had the turn is gone, waits again.
     fn drop(&mut self) {
-        let open = self.group.drain(..).filter(|slot| slot.is_open());
-        let open: Vec<_> = open.collect();
         let mut waiting = self.writes.waiting.borrow_mut();
-        for slot in open.into_iter().rev() {
-            waiting.push_front(slot);
+        for slot in self.writes.group.take().into_iter().rev() {
+            if slot.is_open() {
+                waiting.push_front(slot);
+            }
         }
         drop(waiting);
         self.writes.is_taken.set(false);
@@ -225,7 +223,7 @@ impl<P: Platform> App<P> {
     }
 
     /// Writes what is there, and tells each what became of its own.
-    async fn write_together(&self, mut turn: Turn<'_>) {
+    async fn write_together(&self, turn: Turn<'_>) {
         if let Some(written_at) = self.writes.written_at.get() {
             let since = self.runtime.now().duration_since(written_at);
             let rest =
@@ -241,22 +239,26 @@ impl<P: Platform> App<P> {
                 break;
             }
         }
-        turn.take();
-        let changes: Vec<Change<'_>> = turn.group.iter().map(|slot| slot.change()).collect();
+        let group = turn.take();
+        let changes: Vec<Change<'_>> = group.iter().map(|slot| slot.change()).collect();
         match self.store.write_all(&changes).await {
             Ok(became) => {
-                for (slot, became) in turn.group.iter().zip(became) {
+                for (slot, became) in group.iter().zip(became) {
+                    if let Landed::Stored { creation_in_doubt } = became {
+                        // Before anybody goes on from it.
+                        self.records.keep_stored(&slot.next, creation_in_doubt);
+                    }
                     slot.settle(Ok(became));
                 }
             }
             // It may be one of them that the database does not take.
-            Err(error) if turn.group.len() > 1 && !error.is_transient() => {
-                for slot in &turn.group {
+            Err(error) if group.len() > 1 && !error.is_transient() => {
+                for slot in &group {
                     slot.settle(self.write_alone(slot).await);
                 }
             }
             Err(error) => {
-                for slot in &turn.group {
+                for slot in &group {
                     slot.settle(Err(error.clone()));
                 }
             }
@@ -326,36 +328,35 @@ mod tests {
     fn one_at_a_time_writes_for_all_that_are_there() {
         let writes = Writes::default();
         let (first, second) = (writes.add(slot()), writes.add(slot()));
-        let mut turn = poll(&first).flatten().expect("nobody writes");
+        let turn = poll(&first).flatten().expect("nobody writes");
         assert!(poll(&second).is_none(), "it waits");
-        turn.take();
+        let group = turn.take();
         let late = writes.add(slot());
-        assert_eq!(turn.group.len(), 2);
-        for slot in &turn.group {
+        assert_eq!(group.len(), 2);
+        for slot in &group {
             slot.settle(Ok(Landed::NotStored));
         }
         drop(turn);
         assert!(poll(&first).expect("it is settled").is_none());
         assert!(poll(&second).expect("it is settled").is_none());
-        let mut turn = poll(&late).flatten().expect("it is its turn");
-        turn.take();
-        assert_eq!(turn.group.len(), 1);
+        let turn = poll(&late).flatten().expect("it is its turn");
+        assert_eq!(turn.take().len(), 1);
     }
 
     #[test]
     fn what_a_writer_that_is_gone_has_taken_is_written_by_the_next() {
         let writes = Writes::default();
         let (first, second) = (writes.add(slot()), writes.add(slot()));
-        let mut turn = poll(&first).flatten().expect("nobody writes");
+        let turn = poll(&first).flatten().expect("nobody writes");
         assert!(poll(&second).is_none(), "it waits");
         turn.take();
         drop(turn);
         drop(first);
-        let mut turn = poll(&second).flatten().expect("it is its turn");
-        turn.take();
+        let turn = poll(&second).flatten().expect("it is its turn");
+        let group = turn.take();
         // Who went away has nothing written any more.
-        assert_eq!(turn.group.len(), 1);
-        assert!(Rc::ptr_eq(&turn.group[0], &second.slot));
+        assert_eq!(group.len(), 1);
+        assert!(Rc::ptr_eq(&group[0], &second.slot));
     }
 
     #[test]
@@ -370,12 +371,12 @@ mod tests {
             if gives_up {
                 drop(first);
             } else {
-                let mut turn = poll(&first).flatten().expect("nobody writes");
-                turn.take();
-                turn.group[0].settle(Ok(Landed::NotStored));
+                let turn = poll(&first).flatten().expect("nobody writes");
+                let group = turn.take();
+                let is_pending = follows.as_mut().poll(&mut context).is_pending();
+                assert!(is_pending, "it is being written");
+                group[0].settle(Ok(Landed::NotStored));
             }
-            // Whoever has written goes on first.
-            assert!(follows.as_mut().poll(&mut context).is_pending());
             assert!(follows.as_mut().poll(&mut context).is_ready());
         }
         let mut nobody = pin!(writes.follow(slot().next.id));
@@ -393,9 +394,8 @@ mod tests {
             ..slot()
         };
         let all: Vec<_> = (0..5).map(|_| writes.add(long())).collect();
-        let mut turn = poll(&all[0]).flatten().expect("nobody writes");
-        turn.take();
-        assert_eq!(turn.group.len(), 2);
+        let turn = poll(&all[0]).flatten().expect("nobody writes");
+        assert_eq!(turn.take().len(), 2);
         assert_eq!(writes.len(), 3);
     }
 }

@@ -18,11 +18,11 @@ use crate::submit::CLAIM;
 use crate::{Error, Platform};
 
 /// How many creations are in flight at most, each claimed: few, so that a crash strands few until their claims end.
-const MOST_IN_FLIGHT: usize = 32;
+const MOST_IN_FLIGHT: usize = 64;
 
 /// The next are claimed when no more than that many are left in flight, so that one statement claims several, and the API server
 /// has something to do meanwhile.
-const CLAIMED_AT: usize = 16;
+const CLAIMED_AT: usize = 32;
 
 /// How many are tried at the beginning of a tick: as good as all where the API server takes them, and no storm where it does not.
 const FIRST_WIDTH: usize = 4;
@@ -169,6 +169,8 @@ impl<P: Platform> Tick<'_, P> {
                     Ok(claimed) => {
                         for ((execution, _), _) in &claimed {
                             pace.tried(&execution.tenant, now);
+                            // Its pod may be seen before the answer to its creation is looked at.
+                            self.app.records.keep(execution.clone());
                         }
                         pace.claimed(claimed.len(), asked, self.app.now());
                         in_flight.extend(claimed.into_iter().map(|claim| self.create(claim)));
