@@ -439,16 +439,17 @@ impl Builder {
         match self.dialect() {
             Dialect::Postgres => self.text("changed"),
             Dialect::Sqlite => self
-                .text("(VALUES ")
-                .commas(next, |b, execution| {
-                    b.text("(")
-                        .bind(execution.id.to_string())
-                        .text(", ")
-                        .bind(execution.dispatched_at.map(micros))
-                        .text(")")
-                })
+                .rows(
+                    "told",
+                    next.iter()
+                        .map(|execution| {
+                            let at = execution.dispatched_at.map(micros);
+                            vec![execution.id.to_string().into(), at.into()]
+                        })
+                        .collect(),
+                )
                 .text(
-                    ") AS told JOIN executions AS changed \
+                    " JOIN executions AS changed \
                      ON changed.id = told.column1 AND changed.dispatched_at = told.column2",
                 ),
         }

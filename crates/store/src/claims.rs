@@ -110,6 +110,19 @@ impl<S: Sql> ExecutionStore<S> {
             .collect();
         // How many of each tenant there are so far.
         let mut numbers: BTreeMap<&Tenant, i64> = BTreeMap::new();
+        let rows = (1_i64..).zip(next).map(|(number, execution)| {
+            let of_tenant = numbers.entry(&execution.tenant).or_insert(0_i64);
+            *of_tenant += 1;
+            let mut values: Vec<Value> = vec![
+                number.into(),
+                execution.id.to_string().into(),
+                count(execution.generation.saturating_sub(1)).into(),
+                (*of_tenant).into(),
+            ];
+            values.extend(changing_columns(execution).into_iter().map(|(_, v)| v));
+            values
+        });
+        let rows = rows.collect();
         let dispatch = self
             .build("UPDATE executions SET ")
             .commas(names.iter().enumerate(), |b, (index, name)| {
@@ -122,23 +135,10 @@ impl<S: Sql> ExecutionStore<S> {
             })
             .text(", claim_until = ")
             .bind(micros(claim_until))
-            .text(" FROM (VALUES ")
-            .commas((1_i64..).zip(next), |b, (number, execution)| {
-                let of_tenant = numbers.entry(&execution.tenant).or_insert(0_i64);
-                *of_tenant += 1;
-                let mut values: Vec<Value> = vec![
-                    number.into(),
-                    execution.id.to_string().into(),
-                    count(execution.generation.saturating_sub(1)).into(),
-                    (*of_tenant).into(),
-                ];
-                values.extend(changing_columns(execution).into_iter().map(|(_, v)| v));
-                b.text("(")
-                    .commas(values, |b, value| b.bind(value))
-                    .text(")")
-            })
+            .text(" FROM ")
+            .rows("taken", rows)
             .text(
-                ") AS taken WHERE executions.id = taken.column2 \
+                " WHERE executions.id = taken.column2 \
                  AND executions.generation = taken.column3 AND executions.status <> 'FINISHED' \
                  AND taken.column1 <= ",
             )

@@ -133,17 +133,17 @@ impl<S: Sql> ExecutionStore<S> {
         let statement = self
             .build("SELECT ")
             .text(COLUMNS)
-            .text(" FROM (VALUES ")
-            .commas(spans, |b, (after, until)| {
-                b.text("(")
-                    .bind(micros(*after))
-                    .text(", ")
-                    .bind(micros(*until))
-                    .text(")")
-            })
+            .text(" FROM ")
+            .rows(
+                "spans",
+                spans
+                    .iter()
+                    .map(|(after, until)| vec![micros(*after).into(), micros(*until).into()])
+                    .collect(),
+            )
             // A search of the index for each span: SQLite keeps the order of what CROSS JOIN joins, and PostgreSQL, which does not,
             // looks for the rows of each in their order.
-            .text(") AS spans CROSS JOIN ")
+            .text(" CROSS JOIN ")
             .postgres("LATERAL (SELECT * FROM ")
             .text(
                 "executions WHERE started_at IS NULL AND dispatched_at IS NOT NULL AND job_uid IS NOT NULL \
@@ -208,10 +208,10 @@ impl<S: Sql> ExecutionStore<S> {
                  given.column10 AS places, coalesce((SELECT sequence FROM events WHERE execution_id = given.column1 \
                  AND kind = given.column7 AND source = given.column8 AND message = given.column9), \
                  (SELECT coalesce(max(sequence), 0) FROM events WHERE execution_id = given.column1) + given.column3) \
-                 AS sequence FROM (VALUES ",
+                 AS sequence FROM ",
             )
-            .commas(rows, Builder::row)
-            .text(") AS given WHERE ");
+            .rows("given", rows)
+            .text(" WHERE ");
         condition(builder)
             .text(") AS place WHERE place.sequence <= place.places")
             .or_once_more(false)

@@ -13,8 +13,7 @@ use crate::rows::{Reader, changing_columns, count, sql_type};
 use crate::sql::{Builder, Dialect, Sql, Statement, Value};
 use crate::{ExecutionStore, MAX_ROWS, Step, StoreError, StoredLog};
 
-/// The number of the first changing column in the VALUES of the write, whose columns are named column1, column2, … both in SQLite and
-/// in PostgreSQL.
+/// The number of the first changing column in the rows of the write.
 const FIRST_CHANGING: usize = 4;
 
 /// One of several steps.
@@ -112,19 +111,10 @@ impl<S: Sql> ExecutionStore<S> {
                     sql_type(name)
                 ))
             })
-            .text(", claim_until = claim_until * given.column3 FROM (VALUES ")
-            .commas(changes, |b, change| {
-                debug_assert!(change.step.noted.is_none(), "it is written by itself");
-                let mut next = change.step.next.clone();
-                next.log = change.log.map_or(next.log, |log| Some(log.summary()));
-                let unconfirmed = next.is_dispatched() && next.job_uid.is_none();
-                let mut values = key(&next);
-                values.push(unconfirmed.into());
-                values.extend(changing_columns(&next).into_iter().map(|(_, value)| value));
-                b.row(values)
-            })
+            .text(", claim_until = claim_until * given.column3 FROM ")
+            .rows("given", changes.iter().copied().map(changed_row).collect())
             .text(
-                ") AS given WHERE executions.id = given.column1 AND executions.generation = given.column2 \
+                " WHERE executions.id = given.column1 AND executions.generation = given.column2 \
                  AND executions.status <> 'FINISHED' RETURNING id, creation_in_doubt",
             )
     }
@@ -159,7 +149,19 @@ impl<S: Sql> ExecutionStore<S> {
     }
 }
 
-/// What a row of VALUES begins with: the id, and the generation that is to be stored now.
+/// A row of the write: the [`key`], whether its Job is in doubt from then on, and the changing columns.
+fn changed_row(change: &Change<'_>) -> Vec<Value> {
+    debug_assert!(change.step.noted.is_none(), "it is written by itself");
+    let mut next = change.step.next.clone();
+    next.log = change.log.map_or(next.log, |log| Some(log.summary()));
+    let unconfirmed = next.is_dispatched() && next.job_uid.is_none();
+    let mut values = key(&next);
+    values.push(unconfirmed.into());
+    values.extend(changing_columns(&next).into_iter().map(|(_, value)| value));
+    values
+}
+
+/// What a row begins with: the id, and the generation that is to be stored now.
 pub(crate) fn key(next: &Execution) -> Vec<Value> {
     debug_assert!(next.generation > 0, "something is stored before it");
     vec![
@@ -169,25 +171,17 @@ pub(crate) fn key(next: &Execution) -> Vec<Value> {
 }
 
 impl Builder {
-    /// A row of VALUES.
-    pub(crate) fn row(self, values: Vec<Value>) -> Self {
-        self.text("(")
-            .commas(values, |b, value| b.bind(value))
-            .text(")")
-    }
-
     /// The ends as the table `given`: their [`key`], and what else is wanted of each.
     pub(crate) fn given(
         self,
         ends: &[(&Execution, &StoredLog)],
         more: impl Fn(&(&Execution, &StoredLog)) -> Vec<Value>,
     ) -> Self {
-        self.text("(VALUES ")
-            .commas(ends, |b, end| {
-                debug_assert_eq!(end.0.status, Status::Finished, "it ends with this");
-                b.row(key(end.0).into_iter().chain(more(end)).collect())
-            })
-            .text(") AS given")
+        let row = |end: &(&Execution, &StoredLog)| {
+            debug_assert_eq!(end.0.status, Status::Finished, "it ends with this");
+            key(end.0).into_iter().chain(more(end)).collect()
+        };
+        self.rows("given", ends.iter().map(row).collect())
     }
 
     /// The condition that the step of a row of `given` comes about: on PostgreSQL that it has, which the statement itself says; on

@@ -18,6 +18,7 @@ mod executions;
 mod figures;
 mod followed;
 mod forget;
+mod given;
 mod group;
 mod insert;
 mod lease;

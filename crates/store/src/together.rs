@@ -101,14 +101,11 @@ impl<S: Sql> ExecutionStore<S> {
                 Place::Column(number) => b.text(&format!("given.column{number}")),
             });
         if !differing.is_empty() {
-            builder = builder
-                .text(" FROM (VALUES ")
-                .commas(0..rows.len(), |b, row| {
-                    b.text("(")
-                        .commas(&differing, |b, index| b.bind(rows[row][*index].take()))
-                        .text(")")
-                })
-                .text(") AS given");
+            let rows = rows.iter_mut().map(|row| {
+                let values = differing.iter().map(|index| row[*index].take());
+                values.collect()
+            });
+            builder = builder.text(" FROM ").rows("given", rows.collect());
         }
         builder.text(" WHERE ")
     }
