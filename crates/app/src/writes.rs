@@ -23,8 +23,8 @@ const MOST_TOGETHER: usize = 64;
 /// After so much text of logs no more is taken along: with the largest log on top it stays under what a host takes at once.
 const LOGS_AT_ONCE_BYTES: usize = 1 << 20;
 
-/// So long after a write others are waited for before the next: a few of them where hundreds of steps a second come, and far less than
-/// anybody sees. Of the writes of a drained queue a ninth was left with it.
+/// So long after a write others are waited for before the next: thirty of them where a queue is drained, and far less than anybody
+/// sees.
 const APART: Duration = Duration::from_millis(8);
 
 /// How often others are let go on first before a write, as long as that brings any along: what an answer of the API server wakes

@@ -88,15 +88,11 @@ fn column<'v>(values: impl Iterator<Item = &'v Value>) -> Option<Column> {
 /// <https://www.postgresql.org/docs/current/arrays.html#ARRAYS-IO>
 fn push_quoted(array: &mut String, text: &str) {
     array.push('"');
-    for part in text.split_inclusive(['"', '\\']) {
-        match part.strip_suffix(['"', '\\']) {
-            Some(before) => {
-                array.push_str(before);
-                array.push('\\');
-                array.push_str(&part[before.len()..]);
-            }
-            None => array.push_str(part),
+    for character in text.chars() {
+        if matches!(character, '"' | '\\') {
+            array.push('\\');
         }
+        array.push(character);
     }
     array.push('"');
 }

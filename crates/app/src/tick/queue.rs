@@ -17,7 +17,8 @@ use crate::dispatch::{Attempt, Created};
 use crate::submit::CLAIM;
 use crate::{Error, Platform};
 
-/// How many creations are in flight at most, each claimed: few, so that a crash strands few until their claims end.
+/// How many creations are in flight at most, each until its uid is stored: enough for writes that are apart, and few, so that a crash
+/// strands few until their claims end.
 const MOST_IN_FLIGHT: usize = 64;
 
 /// The next are claimed when no more than that many are left in flight, so that one statement claims several, and the API server

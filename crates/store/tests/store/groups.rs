@@ -116,6 +116,40 @@ fn each_is_what_it_would_be_alone() {
 }
 
 #[test]
+fn words_are_stored_as_they_are() {
+    let store = memory();
+    let awkward = [
+        r#""quoted" \ and {braced}, 'once'"#,
+        "NULL",
+        "",
+        " \t\r\n ",
+        r"\\x00 $1 ?1",
+        "\u{1F600}\u{202E}é",
+    ];
+    let all = dispatched(&store, 6);
+    let waiting = |(one, words): (&Execution, &&str)| {
+        let why = domain::transition::waiting(domain::WaitingKind::Image, words);
+        let waits = Observation::Waiting(why);
+        transition(one, &waits, at(5)).expect("it changes")
+    };
+    let steps: Vec<_> = all.iter().zip(&awkward).map(waiting).collect();
+    let told = |words: &str| vec![Entry::once(at(3), "Told", "somebody", words.to_owned())];
+    let told: Vec<_> = awkward.iter().map(|words| told(words)).collect();
+    let changes = steps.iter().zip(&told).map(|(next, told)| Change {
+        step: Step::new(next, told),
+        log: None,
+    });
+    let landed = ready(store.write_all(&changes.collect::<Vec<_>>())).expect("it writes");
+    assert_eq!(landed, [STORED; 6]);
+    for (next, words) in steps.iter().zip(awkward) {
+        assert_eq!(get(&store, next), *next);
+        let told = ready(store.events(next.id, 2, 99)).expect("it reads");
+        let told: Vec<_> = told.into_iter().map(|event| event.entry.message).collect();
+        assert_eq!(told, [words]);
+    }
+}
+
+#[test]
 fn who_lost_its_row_writes_nothing_and_holds_up_nobody() {
     let store = memory();
     let all = dispatched(&store, 4);
