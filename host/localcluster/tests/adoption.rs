@@ -35,7 +35,7 @@ fn an_end_that_came_before_the_pod_was_taken_over_is_told_again() {
         folder.path(),
         env!("CARGO_BIN_EXE_localcluster").as_ref(),
         Isolation::Rewrite,
-        Arc::new(move |what| drop(wake.send(what))),
+        Arc::new(move |what| wake.send(what).unwrap_or_default()),
     )
     .expect("a runner");
     let exit = Exit {
