@@ -1,9 +1,9 @@
 //! The calls that Executor makes: each request as a value, each answer within its limit.
 
+mod send;
+
 use std::time::Duration;
 
-use http::StatusCode;
-use http::header::{AUTHORIZATION, HeaderValue, RETRY_AFTER};
 use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::ConfigMap;
@@ -12,10 +12,9 @@ use kube_core::params::{
 };
 use kube_core::request::Request;
 use serde::Serialize;
-use serde::de::DeserializeOwned;
 
 use crate::body;
-use crate::config::{ClientConfig, bearer, checked};
+use crate::config::{ClientConfig, checked};
 use crate::error::Error;
 use crate::event::{EventObservation, JobEvent};
 use crate::job::ANNOTATION_NAME_HELD_UNTIL;
@@ -25,6 +24,7 @@ use crate::pod::PodObservation;
 use crate::transport::{Timeouts, Transport};
 use crate::watch::{Observed, WatchStream};
 use crate::wire;
+use send::{ANYTHING, JSON, REFUSAL_LIMIT_BYTES};
 
 /// Selects what Executor has made: the same label is on its Jobs and on their pods.
 pub const MANAGED_SELECTOR: &str = "app.kubernetes.io/managed-by=executor";
@@ -40,23 +40,14 @@ const PAGE_LIMIT_BYTES: usize = 16 << 20;
 /// one or two steps suffice.
 const PAGE_SHRINK: u32 = 8;
 
-/// The body of a refusal, in bytes: what is beyond adds nothing that a person would read.
-const REFUSAL_LIMIT_BYTES: usize = 64 << 10;
-
 /// How many pods of one Job are read: it makes one, and a second only when the first was taken from it.
 const PODS_OF_JOB_LIMIT: u32 = 16;
 
 /// How many events of one object are read: repeated ones are counted, not listed.
 const EVENTS_LIMIT: u32 = 100;
 
-/// A pause longer than this is not believed: five minutes, so that a broken server cannot stop us for good.
-const RETRY_AFTER_LIMIT: Duration = Duration::from_secs(300);
-
 /// A watch that the server keeps open longer than this is refused by the request builder.
 const WATCH_TIMEOUT_LIMIT_SECONDS: u64 = 290;
-
-const JSON: HeaderValue = HeaderValue::from_static("application/json");
-const ANYTHING: HeaderValue = HeaderValue::from_static("*/*");
 
 /// What becomes of a deleted Job's pods and ConfigMaps. There is no third: left alone, its pods would run on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -466,57 +457,6 @@ impl<T: Transport> Client<T> {
         let body = self.send(request, JSON, timeouts).await?.into_body();
         Ok(WatchStream::new(body, resource_version))
     }
-
-    async fn call<W: DeserializeOwned>(
-        &self,
-        request: http::Request<Vec<u8>>,
-        limit_bytes: usize,
-    ) -> Result<W, Error> {
-        let mut response = self.send(request, JSON, Timeouts::CALL).await?;
-        let bytes = body::whole(response.body_mut(), limit_bytes).await?;
-        serde_json::from_slice(&bytes).map_err(Error::Malformed)
-    }
-
-    async fn send(
-        &self,
-        request: http::Request<Vec<u8>>,
-        accept: HeaderValue,
-        timeouts: Timeouts,
-    ) -> Result<http::Response<T::Body>, Error> {
-        let mut response = self.send_authorized(request, accept, timeouts).await?;
-        let code = response.status();
-        if code.is_success() {
-            return Ok(response);
-        }
-        let retry_after = retry_after(response.headers());
-        let bytes = body::beginning(response.body_mut(), REFUSAL_LIMIT_BYTES).await;
-        Err(Error::refusal(code.as_u16(), retry_after, &bytes))
-    }
-
-    /// Sends it with the token as it is now; and where the API server refuses that one and there is a newer by then, once
-    /// more with that: a refused request has had no effect.
-    async fn send_authorized(
-        &self,
-        request: http::Request<Vec<u8>>,
-        accept: HeaderValue,
-        timeouts: Timeouts,
-    ) -> Result<http::Response<T::Body>, Error> {
-        let token = self.config.token()?;
-        let request = self.config.complete(request, accept, token.as_deref())?;
-        let again = self.config.token_may_change().then(|| request.clone());
-        let response = self.transport.send(request, timeouts).await?;
-        let (StatusCode::UNAUTHORIZED, Some(mut again)) = (response.status(), again) else {
-            return Ok(response);
-        };
-        match self.config.token() {
-            Ok(Some(newer)) if token.as_deref() != Some(&*newer) => {
-                drop(response);
-                again.headers_mut().insert(AUTHORIZATION, bearer(&newer)?);
-                Ok(self.transport.send(again, timeouts).await?)
-            }
-            _ => Ok(response),
-        }
-    }
 }
 
 /// The API server's own dry run: all stages of a request but the last, which would store it.
@@ -525,18 +465,6 @@ fn dry_run() -> PostParams {
         dry_run: true,
         ..PostParams::default()
     }
-}
-
-/// Kubernetes writes whole seconds here; a date, which HTTP allows too, is passed over.
-fn retry_after(headers: &http::HeaderMap) -> Option<Duration> {
-    let seconds = headers
-        .get(RETRY_AFTER)?
-        .to_str()
-        .ok()?
-        .trim()
-        .parse()
-        .ok()?;
-    Some(Duration::from_secs(seconds).min(RETRY_AFTER_LIMIT))
 }
 
 fn json(object: &impl Serialize) -> Result<Vec<u8>, Error> {

@@ -1,5 +1,6 @@
 //! Each call by its method, URI, headers, body and timeouts, and what becomes of the answer.
 
+use super::send::RETRY_AFTER_LIMIT;
 use super::*;
 use crate::fake::{FakeBody, FakeTransport, answer, answer_with, client, ready};
 use crate::transport::TransportError;
