@@ -9,7 +9,7 @@ use crate::support::{Bench, Effect, refusal, submission};
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// As many in the queue as told and one before them, which runs for an hour; from then on a hundred may run.
+/// As many in the queue as told and one before them, which runs for an hour; from then on two hundred may run.
 fn queued(count: usize) -> (Bench, Vec<ExecutionId>) {
     let mut bench = Bench::with_max_running(1);
     bench.script(3_600_000, 0, "");
@@ -17,7 +17,7 @@ fn queued(count: usize) -> (Bench, Vec<ExecutionId>) {
     let queued = (0..count).map(|_| bench.submit(&submission()).id);
     let queued = queued.collect();
     assert_eq!(bench.world.jobs_made.get(), 1);
-    bench.set_max_running(100);
+    bench.set_max_running(200);
     (bench, queued)
 }
 
@@ -37,12 +37,12 @@ fn asked_for(bench: &Bench, seconds: u32) -> (usize, usize) {
 
 #[test]
 fn as_many_are_in_flight_as_may_be_and_no_batch_waits_for_its_slowest() {
-    let (bench, _) = queued(90);
-    bench.world.fault("POST jobs", 90, Effect::Slow(2));
-    // Four to see whether the API server takes any; then 32 are in flight at most, and 16 at least.
+    let (bench, _) = queued(140);
+    bench.world.fault("POST jobs", 140, Effect::Slow(2));
+    // Four to see whether the API server takes any; then 64 are in flight at most, and 32 at least.
     let (half, all) = asked_for(&bench, 12);
-    assert!((4 + 2 * 16..=4 + 2 * 32).contains(&half), "{half} in 6 s");
-    assert_eq!(all, 90);
+    assert!((4 + 2 * 32..=4 + 2 * 64).contains(&half), "{half} in 6 s");
+    assert_eq!(all, 140);
 
     let (bench, _) = queued(40);
     bench.world.fault("POST jobs", 1, Effect::Slow(6));
