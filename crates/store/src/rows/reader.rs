@@ -135,7 +135,7 @@ impl Reader {
             .map_err(|e: T::Err| self.corrupt(column, format!("\"{text}\": {e}")))
     }
 
-    /// The execution whose [`COLUMNS`] come next.
+    /// The execution whose [`COLUMNS`](super::COLUMNS) come next.
     pub(crate) fn execution(&mut self) -> Result<Execution, StoreError> {
         let mut execution = self.first_columns()?;
         execution.attempt = self.number("attempt")?;
