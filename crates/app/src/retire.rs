@@ -16,7 +16,7 @@ use crate::{App, Error, Platform, Runtime};
 
 /// For how long a name is held. Linux repeats a segment for up to 924.6 s by default before it gives a connection up
 /// (tcp(7), `tcp_retries2`).
-const NAME_HELD: SignedDuration = SignedDuration::from_mins(20);
+pub(crate) const NAME_HELD: SignedDuration = SignedDuration::from_mins(20);
 
 impl<P: Platform> App<P> {
     /// Deletes the Job of an attempt that is over, with its pod and its ConfigMaps; gone already is fine. Where its

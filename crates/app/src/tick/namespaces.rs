@@ -12,6 +12,7 @@ use store::Within;
 use super::list::{Listing, Pass};
 use super::signal::Signal;
 use super::{FULL_LIST_EVERY, LEASE, Tick};
+use crate::retire::NAME_HELD;
 use crate::{App, Error, Platform};
 
 /// The state key of the resourceVersion to watch pods from, in the namespace of all: what came before it is carried out, or for a list
@@ -32,8 +33,9 @@ pub(super) struct Watched {
     pub namespace: String,
     /// Whether it is the one of those whose tenants have none of their own.
     is_default: bool,
-    /// Whether it is in the settings, or executions are in it. Else only what is left of them there is looked after.
-    is_wanted: bool,
+    /// Since when it is neither in the settings nor are unfinished executions in it: only what is left of them there is looked
+    /// after.
+    unwanted_since: Option<Timestamp>,
     /// Nothing is left there, or nothing that we may look at.
     pub is_done: Cell<bool>,
     /// Where to watch from, before the watch and after it.
@@ -54,6 +56,7 @@ pub(super) struct Watched {
 #[derive(Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 struct Left {
+    unwanted_since: Option<Timestamp>,
     version: Option<String>,
     listed_at: Option<Timestamp>,
     listing: Listing,
@@ -65,6 +68,7 @@ type LeftByName = BTreeMap<String, Left>;
 /// What is left of those that are not the default one, as it is stored: during a tick without the versions.
 fn others(watched: &[Watched], with_versions: bool) -> String {
     let left = |at: &Watched| Left {
+        unwanted_since: at.unwanted_since,
         version: at.version.borrow().clone().filter(|_| with_versions),
         listed_at: at.listed_at.get(),
         listing: at.listing(),
@@ -79,11 +83,11 @@ fn others(watched: &[Watched], with_versions: bool) -> String {
 }
 
 impl Watched {
-    fn new(namespace: String, is_default: bool, is_wanted: bool) -> Self {
+    fn new(namespace: String, is_default: bool, unwanted_since: Option<Timestamp>) -> Self {
         Self {
             namespace,
             is_default,
-            is_wanted,
+            unwanted_since,
             is_done: Cell::default(),
             version: RefCell::default(),
             knows_version: Cell::default(),
@@ -105,15 +109,19 @@ impl Watched {
         self.knows_version.set(false);
     }
 
-    /// A list came to its end, with Jobs in it or without; where nobody wants it any more, one without is the last.
+    /// A list came to its end, with Jobs in it or without. Where nobody wants it any more, one without is the last, but for requests that
+    /// may still arrive there: names are held for as long as one may.
     fn is_listed(&self, found: bool, now: Timestamp) {
         self.listed_at.set(Some(now));
-        self.is_done.set(!self.is_wanted && !found);
+        let is_over = self
+            .unwanted_since
+            .is_some_and(|since| now.duration_since(since) >= NAME_HELD);
+        self.is_done.set(is_over && !found);
     }
 
     /// We may not look at it. Where nobody wants it any more, that is the end of it.
     pub fn is_refused(&self) {
-        self.is_done.set(!self.is_wanted);
+        self.is_done.set(self.unwanted_since.is_some());
     }
 
     pub fn within(&self) -> Within<'_> {
@@ -207,6 +215,7 @@ impl<P: Platform> App<P> {
             .collect();
         let now = self.now();
         let of_all = Left {
+            unwanted_since: None,
             version: last.version.clone(),
             listed_at: last.listed_at,
             listing: Listing::read(&last.listing),
@@ -214,9 +223,11 @@ impl<P: Platform> App<P> {
         let others = names.into_iter().map(|name| {
             let left = left.remove(&name).unwrap_or_default();
             let is_wanted = wanted.contains(name.as_str());
-            (Watched::new(name, false, is_wanted), left)
+            let since = left.unwanted_since.unwrap_or(now);
+            let unwanted_since = (!is_wanted).then_some(since);
+            (Watched::new(name, false, unwanted_since), left)
         });
-        std::iter::once((Watched::new(default.clone(), true, true), of_all))
+        std::iter::once((Watched::new(default.clone(), true, None), of_all))
             .chain(others)
             .map(|(at, left)| {
                 at.take_up(left, now);

@@ -86,7 +86,44 @@ fn a_namespace_that_nobody_wants_and_that_may_not_be_looked_into_is_let_go() {
     assert_eq!(watched(&bench), ["blue-runs", "runs"]);
     bench.world.pass(300);
     bench.tick(3);
+    let more = "nothing is there, and a request may still arrive";
+    assert_eq!(watched(&bench), ["blue-runs", "runs"], "{more}");
+    bench.world.pass(20 * 60);
+    bench.tick(3);
     assert_eq!(watched(&bench), ["runs"], "nothing is left in the other");
+}
+
+#[test]
+fn a_job_that_comes_late_is_found_though_nobody_wants_its_namespace_any_more() {
+    let mut bench = bench();
+    // Its creation is in doubt, so its name is to be held; and that request is on its way for long.
+    bench.world.fault("POST jobs", 1, Effect::Vanished);
+    bench.world.fault("POST jobs", 1, Effect::Late);
+    let mut hurried = submission();
+    hurried.timeouts.start_seconds = 5;
+    let submitted = submit(&bench, "red", &hurried);
+    let app = bench.app();
+    bench
+        .world
+        .run(app.dispatch_submitted(&submitted, &hurried));
+    bench.place(&[]);
+    bench.world.pass(5);
+    bench.tick(3);
+    assert_eq!(reason(&bench, "red", submitted.id), Reason::StartTimeout);
+    for _ in 0..2 {
+        bench.world.pass(300);
+        bench.tick(3);
+    }
+    assert_eq!(jobs(&bench), BTreeMap::new());
+    assert_eq!(bench.world.deliver_late(), [201]);
+    assert_eq!(jobs(&bench), [("red-runs", 1)].into());
+    for _ in 0..2 {
+        bench.world.pass(20 * 60);
+        bench.tick(3);
+    }
+    assert_eq!(jobs(&bench), BTreeMap::new());
+    assert_eq!(bench.world.starts(), 0);
+    assert_eq!(watched(&bench), ["runs"]);
 }
 
 #[test]
