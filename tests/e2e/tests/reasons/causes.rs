@@ -8,8 +8,9 @@ use serde_json::json;
 use crate::node_is_left_alone;
 use crate::table::{BEGUN, Case, Kept, case, endless, play, small};
 
-/// The kubelet looks at what pods have on disk every ten seconds, and then ends them with their grace.
-const EVICTION_WITHIN: Duration = Duration::from_secs(60);
+/// The kubelet counts what volumes hold once a minute by default, begins with a new pod's when it next does, looks at the sums every
+/// ten seconds, and then ends the pod with its grace.
+const EVICTION_WITHIN: Duration = Duration::from_secs(150);
 
 fn pod_of(stack: &Stack, id: &str) -> String {
     let pods = stack.kube().pods_of(id);
