@@ -10,9 +10,7 @@ use domain::{Execution, ExecutionId, Submission, Tenant, transition};
 use jiff::Timestamp;
 
 use crate::places::DISPATCHED;
-use crate::rows::{
-    COLUMNS, Reader, changing_columns, count, execution, micros, rank, readable, sql_type,
-};
+use crate::rows::{COLUMNS, Reader, changing_columns, count, execution, micros, rank, readable};
 use crate::sql::{Builder, Sql, Statement, Value};
 use crate::{ExecutionStore, Room, StoreError};
 
@@ -29,8 +27,7 @@ pub const MAX_ROWS: u32 = 1_000;
 /// Comes after each id in the order of bytes.
 pub(crate) const BEHIND_ALL_IDS: &str = "g";
 
-/// The number of the first changing column in [`dispatch`](ExecutionStore::dispatch)'s VALUES, whose
-/// columns are named column1, column2, … both in SQLite and in PostgreSQL.
+/// The number of the first changing column in [`dispatch`](ExecutionStore::dispatch)'s rows.
 const FIRST_CHANGING: usize = 5;
 
 impl<S: Sql> ExecutionStore<S> {
@@ -104,10 +101,6 @@ impl<S: Sql> ExecutionStore<S> {
         claim_until: Timestamp,
         max_running: u32,
     ) -> Builder {
-        let names: Vec<&str> = changing_columns(&next[0])
-            .into_iter()
-            .map(|(n, _)| n)
-            .collect();
         // How many of each tenant there are so far.
         let mut numbers: BTreeMap<&Tenant, i64> = BTreeMap::new();
         let rows = (1_i64..).zip(next).map(|(number, execution)| {
@@ -125,14 +118,7 @@ impl<S: Sql> ExecutionStore<S> {
         let rows = rows.collect();
         let dispatch = self
             .build("UPDATE executions SET ")
-            .commas(names.iter().enumerate(), |b, (index, name)| {
-                let column = index + FIRST_CHANGING;
-                // A column of NULLs alone has no type in PostgreSQL.
-                b.text(&format!(
-                    "{name} = CAST(taken.column{column} AS {})",
-                    sql_type(name)
-                ))
-            })
+            .changing_from("taken", FIRST_CHANGING, &next[0])
             .text(", claim_until = ")
             .bind(micros(claim_until))
             .text(" FROM ")

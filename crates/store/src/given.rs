@@ -1,5 +1,8 @@
 //! Rows that a statement brings along, as a table of it.
 
+use domain::Execution;
+
+use crate::rows::{changing_columns, sql_type};
 use crate::sql::{Builder, Dialect, Value};
 
 impl Builder {
@@ -36,6 +39,17 @@ impl Builder {
             .text(" (")
             .commas(&names, |b, name| b.text(name))
             .text(")")
+    }
+
+    /// What an UPDATE sets: the [changing columns](changing_columns) of executions such as that one, from the table of that name, where
+    /// they are the columns from that number on.
+    pub(crate) fn changing_from(self, table: &str, first: usize, like: &Execution) -> Self {
+        let columns = (first..).zip(changing_columns(like));
+        self.commas(columns, |b, (number, (name, _))| {
+            // A column of NULLs alone has no type in PostgreSQL.
+            let kind = sql_type(name);
+            b.text(&format!("{name} = CAST({table}.column{number} AS {kind})"))
+        })
     }
 }
 

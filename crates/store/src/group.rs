@@ -9,7 +9,7 @@ use std::collections::{HashMap, HashSet};
 use domain::{Execution, Status};
 
 use crate::events::told_rows;
-use crate::rows::{Reader, changing_columns, count, sql_type};
+use crate::rows::{Reader, changing_columns, count};
 use crate::sql::{Builder, Dialect, Sql, Statement, Value};
 use crate::{ExecutionStore, MAX_ROWS, Step, StoreError, StoredLog};
 
@@ -100,17 +100,8 @@ impl<S: Sql> ExecutionStore<S> {
 
     /// The compare-and-sets. A claim ends when the Job's uid is known, or when it is not dispatched any more.
     fn set_all(&self, changes: &[&Change<'_>]) -> Builder {
-        let columns = changing_columns(changes[0].step.next);
-        let names: Vec<&str> = columns.into_iter().map(|(name, _)| name).collect();
         self.build("UPDATE executions SET ")
-            .commas(names.iter().enumerate(), |b, (index, name)| {
-                let column = index + FIRST_CHANGING;
-                // A column of NULLs alone has no type in PostgreSQL.
-                b.text(&format!(
-                    "{name} = CAST(given.column{column} AS {})",
-                    sql_type(name)
-                ))
-            })
+            .changing_from("given", FIRST_CHANGING, changes[0].step.next)
             .text(", claim_until = claim_until * given.column3 FROM ")
             .rows("given", changes.iter().copied().map(changed_row).collect())
             .text(
