@@ -37,12 +37,16 @@ pub fn submit(bench: &Bench, tenant: &str, submission: &domain::Submission) -> E
 }
 
 pub fn dispatch(bench: &Bench, tenant: &str) -> ExecutionId {
-    let execution = submit(bench, tenant, &submission());
-    let dispatched = bench.app();
+    dispatch_as(bench, tenant, &submission()).id
+}
+
+pub fn dispatch_as(bench: &Bench, tenant: &str, submission: &domain::Submission) -> Execution {
+    let execution = submit(bench, tenant, submission);
+    let app = bench.app();
     bench
         .world
-        .run(dispatched.dispatch_submitted(&execution, &submission()));
-    execution.id
+        .run(app.dispatch_submitted(&execution, submission));
+    execution
 }
 
 pub fn get(bench: &Bench, tenant: &str, id: ExecutionId) -> Execution {
@@ -331,11 +335,7 @@ fn cancels_retries_and_timeouts_are_carried_out_where_it_runs() {
     assert_eq!(reason(&bench, "red", id), Reason::CanceledByCaller);
 
     bench.attempts(&[(500, 1, "one\n"), (500, 0, "two\n")]);
-    let retried = submit(&bench, "blue", &retried_submission(1));
-    let dispatched = bench.app();
-    bench
-        .world
-        .run(dispatched.dispatch_submitted(&retried, &retried_submission(1)));
+    let retried = dispatch_as(&bench, "blue", &retried_submission(1));
     bench.tick(9);
     assert_eq!(reason(&bench, "blue", retried.id), Reason::Completed);
     assert_eq!(get(&bench, "blue", retried.id).attempt, 2);
@@ -343,11 +343,7 @@ fn cancels_retries_and_timeouts_are_carried_out_where_it_runs() {
     bench.script(600_000, 0, "late\n");
     let mut short = submission();
     short.timeouts.run_seconds = 2;
-    let late = submit(&bench, "red", &short);
-    let dispatched = bench.app();
-    bench
-        .world
-        .run(dispatched.dispatch_submitted(&late, &short));
+    let late = dispatch_as(&bench, "red", &short);
     for _ in 0..3 {
         bench.tick(9);
     }
@@ -368,11 +364,7 @@ fn large_scripts_trials_and_announcements_go_where_it_runs() {
     let mut bench = bench();
     bench.announce("all");
     bench.script(1_000, 1, "hello\n");
-    let large = submit(&bench, "red", &large_submission());
-    let dispatched = bench.app();
-    bench
-        .world
-        .run(dispatched.dispatch_submitted(&large, &large_submission()));
+    let large = dispatch_as(&bench, "red", &large_submission());
     assert_eq!(bench.world.list_in("red-runs", "configmaps").len(), 1);
     assert_eq!(bench.world.list_in("runs", "configmaps").len(), 0);
     bench.tick(5);

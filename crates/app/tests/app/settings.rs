@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use domain::{Reason, Status};
 
-use crate::namespaces::{FORBIDDEN, bench, dispatch, get, jobs, reason, submit, take_away_unseen};
+use crate::namespaces::{
+    FORBIDDEN, bench, dispatch, dispatch_as, get, jobs, reason, submit, take_away_unseen,
+};
 use crate::support::{Bench, Effect, refusal, submission};
 
 /// What a tick watches.
@@ -101,11 +103,7 @@ fn a_job_that_comes_late_is_found_though_nobody_wants_its_namespace_any_more() {
     bench.world.fault("POST jobs", 1, Effect::Late);
     let mut hurried = submission();
     hurried.timeouts.start_seconds = 5;
-    let submitted = submit(&bench, "red", &hurried);
-    let app = bench.app();
-    bench
-        .world
-        .run(app.dispatch_submitted(&submitted, &hurried));
+    let submitted = dispatch_as(&bench, "red", &hurried);
     bench.place(&[]);
     bench.world.pass(5);
     bench.tick(3);
