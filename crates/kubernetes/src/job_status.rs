@@ -3,9 +3,6 @@
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use crate::job::{
-    ANNOTATION_DATABASE, ANNOTATION_NAME_HELD_UNTIL, ANNOTATION_SPEC_DIGEST, LABEL_EXECUTION,
-};
 use crate::wire;
 
 /// A Job as last seen.
@@ -57,6 +54,8 @@ pub struct Condition {
 impl From<wire::Job> for JobObservation {
     fn from(job: wire::Job) -> Self {
         let metadata = job.metadata;
+        let labels = metadata.labels.unwrap_or_default();
+        let annotations = metadata.annotations.unwrap_or_default();
         let mut conditions = job.status.conditions.unwrap_or_default();
         // `FailureTarget` and `SuccessCriteriaMet` come earlier, while pods may still run: not these.
         let mut holds = |name: &str| {
@@ -72,16 +71,12 @@ impl From<wire::Job> for JobObservation {
             complete: holds("Complete"),
             failed: holds("Failed"),
             suspension: holds("Suspended"),
-            execution_id: metadata
-                .label(LABEL_EXECUTION)
-                .and_then(|id| Uuid::parse_str(id).ok()),
-            attempt: metadata.attempt(),
-            spec_digest: metadata
-                .annotation(ANNOTATION_SPEC_DIGEST)
-                .map(str::to_owned),
-            database: metadata.annotation(ANNOTATION_DATABASE).map(str::to_owned),
-            name_held_until: metadata
-                .annotation(ANNOTATION_NAME_HELD_UNTIL)
+            execution_id: labels.execution_id(),
+            attempt: labels.attempt(),
+            spec_digest: annotations.spec_digest,
+            database: annotations.database,
+            name_held_until: annotations
+                .name_held_until
                 .and_then(|until| until.parse().ok()),
             suspended: job.spec.suspend.unwrap_or(false),
             active: job.status.active.unwrap_or(0),

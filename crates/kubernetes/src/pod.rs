@@ -6,7 +6,7 @@
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use crate::job::{CONTAINER_NAME, LABEL_EXECUTION};
+use crate::job::CONTAINER_NAME;
 use crate::wire;
 
 /// A Pod as last seen.
@@ -83,6 +83,7 @@ pub struct Terminated {
 impl From<wire::Pod> for PodObservation {
     fn from(pod: wire::Pod) -> Self {
         let (mut metadata, status) = (pod.metadata, pod.status);
+        let labels = metadata.labels.take().unwrap_or_default();
         let owners = metadata.owner_references.take().unwrap_or_default();
         let job = owners.into_iter().find(|owner| owner.kind == "Job");
         let (job_name, job_uid) = job.map(|owner| (owner.name, owner.uid)).unzip();
@@ -107,10 +108,8 @@ impl From<wire::Pod> for PodObservation {
         Self {
             job_name,
             job_uid,
-            execution_id: metadata
-                .label(LABEL_EXECUTION)
-                .and_then(|id| Uuid::parse_str(id).ok()),
-            attempt: metadata.attempt(),
+            execution_id: labels.execution_id(),
+            attempt: labels.attempt(),
             deleted: metadata.deletion_timestamp.is_some(),
             delete_by: metadata.deletion_timestamp,
             namespace: metadata.namespace,

@@ -1,9 +1,10 @@
 //! Reading a watch: one JSON object a line, in pieces cut anywhere.
 
+use std::borrow::Cow;
 use std::marker::PhantomData;
 
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 
 use crate::error::Error;
 use crate::job_status::JobObservation;
@@ -116,32 +117,36 @@ impl<K: Observed, B: Body> WatchStream<K, B> {
     }
 }
 
+/// A line as the server writes it.
+#[derive(Deserialize)]
+struct Line<'l, T> {
+    #[serde(borrow)]
+    r#type: Cow<'l, str>,
+    object: T,
+}
+
+fn read<'l, T: Deserialize<'l>>(line: &'l [u8]) -> Result<Line<'l, T>, Error> {
+    serde_json::from_slice(line).map_err(Error::Malformed)
+}
+
 /// The event in a line; none for a type that is unknown, as the API's rules for newer servers ask.
 fn decode<K: Observed>(line: &[u8]) -> Result<Option<WatchEvent<K>>, Error> {
-    #[derive(Deserialize)]
-    struct Kind {
-        r#type: String,
-    }
-
-    #[derive(Deserialize)]
-    struct With<T> {
-        object: T,
-    }
-
-    fn object<T: DeserializeOwned>(line: &[u8]) -> Result<T, Error> {
-        serde_json::from_slice::<With<T>>(line)
-            .map(|with| with.object)
-            .map_err(Error::Malformed)
-    }
-
-    // What the object is depends on the type, so the line is gone through twice; skipping is cheap.
-    let kind: Kind = serde_json::from_slice(line).map_err(Error::Malformed)?;
-    Ok(Some(match kind.r#type.as_str() {
-        "ADDED" => WatchEvent::Added(K::from(object(line)?)),
-        "MODIFIED" => WatchEvent::Modified(K::from(object(line)?)),
-        "DELETED" => WatchEvent::Deleted(K::from(object(line)?)),
-        "BOOKMARK" => WatchEvent::Bookmark(object::<wire::Object>(line)?.metadata.resource_version),
-        "ERROR" => return Err(Error::from_status(object(line)?, 500, None)),
+    // What the object is depends on the type, but nearly always it is one that changed: only what cannot be read as one, or says that
+    // it is none, is gone through once more.
+    let change = read::<K::Wire>(line);
+    let kind = match &change {
+        Ok(change) => change.r#type.clone(),
+        Err(_) => read::<Option<IgnoredAny>>(line)?.r#type,
+    };
+    Ok(Some(match &*kind {
+        "ADDED" => WatchEvent::Added(K::from(change?.object)),
+        "MODIFIED" => WatchEvent::Modified(K::from(change?.object)),
+        "DELETED" => WatchEvent::Deleted(K::from(change?.object)),
+        "BOOKMARK" => {
+            let bookmark = read::<wire::Object>(line)?.object;
+            WatchEvent::Bookmark(bookmark.metadata.resource_version)
+        }
+        "ERROR" => return Err(Error::from_status(read(line)?.object, 500, None)),
         _ => return Ok(None),
     }))
 }
@@ -167,10 +172,7 @@ impl Lines {
     /// The next whole line that is not blank, without its end.
     fn next(&mut self) -> Result<Option<&[u8]>, Error> {
         let range = loop {
-            let Some(found) = self.buffer[self.searched..]
-                .iter()
-                .position(|byte| *byte == b'\n')
-            else {
+            let Some(found) = memchr::memchr(b'\n', &self.buffer[self.searched..]) else {
                 self.searched = self.buffer.len();
                 if self.searched - self.start > LINE_LIMIT_BYTES {
                     return Err(Error::BodyTooLarge {

@@ -1,11 +1,8 @@
 //! The parts of the API server's answers that are read; everything else in them is skipped unseen.
 
-use std::collections::BTreeMap;
-
 use jiff::Timestamp;
 use serde::Deserialize;
-
-use crate::job::LABEL_ATTEMPT;
+use uuid::Uuid;
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -16,8 +13,8 @@ pub struct Metadata {
     pub resource_version: String,
     pub creation_timestamp: Option<Timestamp>,
     pub deletion_timestamp: Option<Timestamp>,
-    pub labels: Option<BTreeMap<String, String>>,
-    pub annotations: Option<BTreeMap<String, String>>,
+    pub labels: Option<Labels>,
+    pub annotations: Option<Annotations>,
     pub owner_references: Option<Vec<Owner>>,
 }
 
@@ -29,20 +26,39 @@ pub struct Owner {
     pub uid: String,
 }
 
-impl Metadata {
-    pub(crate) fn label(&self, name: &str) -> Option<&str> {
-        self.labels.as_ref()?.get(name).map(String::as_str)
+/// Of the labels those that are ours.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Labels {
+    #[serde(rename = "executor.dev/execution")]
+    pub execution: Option<String>,
+    #[serde(rename = "executor.dev/attempt")]
+    pub attempt: Option<String>,
+}
+
+impl Labels {
+    /// The execution that it belongs to; none on what is not ours.
+    pub(crate) fn execution_id(&self) -> Option<Uuid> {
+        Uuid::parse_str(self.execution.as_deref()?).ok()
     }
 
-    /// The attempt that it belongs to, by its label: the first where it has none.
+    /// The attempt that it belongs to: the first where it has no label for it.
     pub(crate) fn attempt(&self) -> u32 {
-        let label = self.label(LABEL_ATTEMPT);
+        let label = self.attempt.as_deref();
         label.and_then(|text| text.parse().ok()).unwrap_or(1)
     }
+}
 
-    pub(crate) fn annotation(&self, name: &str) -> Option<&str> {
-        self.annotations.as_ref()?.get(name).map(String::as_str)
-    }
+/// The same of the annotations.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Annotations {
+    #[serde(rename = "executor.dev/spec-digest")]
+    pub spec_digest: Option<String>,
+    #[serde(rename = "executor.dev/database")]
+    pub database: Option<String>,
+    #[serde(rename = "executor.dev/name-held-until")]
+    pub name_held_until: Option<String>,
 }
 
 /// What an object of any kind says about itself; all that a bookmark says.
@@ -211,4 +227,43 @@ pub struct StatusCause {
     pub reason: String,
     pub message: String,
     pub field: String,
+}
+
+#[cfg(test)]
+mod tests {
+    //! The names here are those that [`job`](crate::job) writes.
+    use super::*;
+    use crate::job::{
+        ANNOTATION_DATABASE, ANNOTATION_NAME_HELD_UNTIL, ANNOTATION_SPEC_DIGEST, LABEL_ATTEMPT,
+        LABEL_EXECUTION,
+    };
+    use serde_json::json;
+
+    #[test]
+    fn labels_and_annotations_are_read_by_the_names_they_are_written_by() {
+        let id = "01890a5d-ac96-774b-bcce-b302099a8057";
+        let metadata = json!({
+            "labels": { LABEL_EXECUTION: id, LABEL_ATTEMPT: "2", "team": "seven" },
+            "annotations": {
+                ANNOTATION_SPEC_DIGEST: "ab",
+                ANNOTATION_DATABASE: "d1",
+                ANNOTATION_NAME_HELD_UNTIL: "2026-01-02T03:04:05Z",
+                "note": "",
+            },
+        });
+        let metadata: Metadata = serde_json::from_value(metadata).expect("metadata");
+        let (labels, annotations) = (metadata.labels, metadata.annotations);
+        let labels = labels.expect("labels");
+        assert_eq!(
+            labels.execution_id().map(|id| id.to_string()).as_deref(),
+            Some(id)
+        );
+        assert_eq!(labels.attempt(), 2);
+        let annotations = annotations.expect("annotations");
+        assert_eq!(annotations.spec_digest.as_deref(), Some("ab"));
+        assert_eq!(annotations.database.as_deref(), Some("d1"));
+        assert!(annotations.name_held_until.is_some());
+        let none: Metadata = serde_json::from_value(json!({ "labels": null })).expect("metadata");
+        assert_eq!(none.labels.unwrap_or_default().attempt(), 1);
+    }
 }
