@@ -79,8 +79,7 @@ impl<S: Sql> ExecutionStore<S> {
             .text(BODY);
         let mut statements: Vec<Statement> = self.wait_for_turn().into_iter().collect();
         let dispatched_at = statements.len();
-        statements.push(dispatch.statement());
-        statements.extend(told);
+        statements.extend(self.together(dispatch, told.into_iter().collect()));
         let answers = self.transaction(&statements).await?.unwrap_or_default();
         let answer = answers.into_iter().nth(dispatched_at).unwrap_or_default();
         let mut next: HashMap<String, Execution> =

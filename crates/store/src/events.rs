@@ -172,9 +172,9 @@ impl<S: Sql> ExecutionStore<S> {
         told.collect()
     }
 
-    /// What the timelines say of dispatches, of those that came about, each as [`event`](Self::event) tells it: in one statement, run after
-    /// the one that tries them. None where nothing is said.
-    pub(crate) fn dispatches_told(&self, steps: &[(&Execution, Execution)]) -> Option<Statement> {
+    /// What the timelines say of dispatches, of those that came about, each as [`event`](Self::event) tells it: as a part of the write that
+    /// tries them. None where nothing is said.
+    pub(crate) fn dispatches_told(&self, steps: &[(&Execution, Execution)]) -> Option<Builder> {
         let mut rows: Vec<Vec<Value>> = Vec::new();
         for (before, after) in steps {
             let Some(at) = after.dispatched_at else {
@@ -184,12 +184,15 @@ impl<S: Sql> ExecutionStore<S> {
             rows.extend(told_rows(after, &entries));
         }
         let came_about = |b: Builder| {
-            b.text(
+            match b.dialect() {
+            Dialect::Sqlite => b.text(
                 "EXISTS (SELECT 1 FROM executions WHERE executions.id = given.column1 \
                  AND executions.generation = given.column2 + 1 AND executions.dispatched_at = given.column4)",
-            )
+            ),
+            Dialect::Postgres => b.if_given(),
+        }
         };
-        (!rows.is_empty()).then(|| self.tell_all(rows, came_about).statement())
+        (!rows.is_empty()).then(|| self.tell_all(rows, came_about))
     }
 
     /// The lines of several timelines, each as [`event`](Self::event) tells it, where the `condition` holds of its row, as
