@@ -98,7 +98,7 @@ impl<P: Platform> App<P> {
         for _ in 0..=CAS_ATTEMPTS {
             let is_read = known.is_none();
             let current = match known.take() {
-                None => self.store.get(id).await?,
+                None => self.read_record(id).await?,
                 known => known,
             };
             let Some(current) = current else {

@@ -283,7 +283,7 @@ impl<P: Platform> App<P> {
 }
 
 /// Lets every other task of the instance go on first.
-async fn let_others() {
+pub(crate) async fn let_others() {
     let mut has_waited = false;
     poll_fn(|context| {
         if std::mem::replace(&mut has_waited, true) {

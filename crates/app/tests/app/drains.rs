@@ -17,6 +17,10 @@ const MOST_ASKED: f64 = 9.0;
 /// How many commits there may be for each. Written one by one there were four.
 const MOST_COMMITS: f64 = 2.0;
 
+/// How often the database may be asked for each of many that end at once, all that a tick asks besides counted in. Read one by one it was
+/// once more.
+const MOST_ASKED_AT_ONCE: f64 = 2.7;
+
 #[test]
 fn a_drained_execution_costs_few_statements() {
     let mut bench = Bench::with_max_running(1);
@@ -47,6 +51,27 @@ fn a_drained_execution_costs_few_statements() {
     assert!(asked > 1.0 && commits > 0.2, "it was counted");
     assert!(asked < MOST_ASKED, "{asked}");
     assert!(commits < MOST_COMMITS, "{commits}");
+}
+
+#[test]
+fn what_happened_between_two_ticks_is_read_at_once() {
+    let bench = Bench::new();
+    bench.tick(1);
+    bench.script(3_000, 0, "hello\n");
+    let ids: Vec<_> = (0..QUEUED)
+        .map(|_| bench.submit_and_dispatch(&submission()))
+        .collect();
+    bench.tick(1);
+    bench.world.pass(4);
+    bench.world.asked.take();
+    let report = bench.tick(1);
+    assert_eq!(report.finished as usize, QUEUED, "{:?}", bench.world.lines);
+    let asked = bench.world.asked.take() as f64 / QUEUED as f64;
+    println!("an execution that ended meanwhile: the database asked {asked} times");
+    assert!(asked < MOST_ASKED_AT_ONCE, "{asked}");
+    for id in ids {
+        assert_eq!(bench.finished(id).1, Reason::Completed);
+    }
 }
 
 #[test]
