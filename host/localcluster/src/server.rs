@@ -241,7 +241,8 @@ impl Server {
         loop {
             changed.borrow_and_update();
             let poll = self.cluster().poll_watch(&mut cursor);
-            if !poll.frames.is_empty() && sender.send(Bytes::from(poll.frames)).await.is_err() {
+            let frames = poll.frames();
+            if !frames.is_empty() && sender.send(Bytes::from(frames)).await.is_err() {
                 return;
             }
             if poll.done {

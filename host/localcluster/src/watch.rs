@@ -42,14 +42,30 @@ pub struct WatchCursor {
 /// What a watch has to send.
 #[derive(Debug)]
 pub struct WatchPoll {
-    /// Event lines, JSON, each ended by a newline.
-    pub frames: Vec<u8>,
+    /// The events in their order.
+    events: Vec<(&'static str, Arc<Value>)>,
     /// Whether the watch is over.
     pub done: bool,
     /// Whether there is more at once.
     pub more: bool,
     /// When to poll again although nothing changed.
     pub next: Timestamp,
+}
+
+impl WatchPoll {
+    /// The events as lines, JSON, each ended by a newline. Writing them takes long beside finding them, and needs no cluster.
+    pub fn frames(&self) -> Vec<u8> {
+        let mut frames = Vec::new();
+        for (kind, object) in &self.events {
+            frames.extend_from_slice(b"{\"type\":\"");
+            frames.extend_from_slice(kind.as_bytes());
+            frames.extend_from_slice(b"\",\"object\":");
+            // Writing JSON into memory cannot fail.
+            let _ = serde_json::to_writer(&mut frames, &**object);
+            frames.extend_from_slice(b"}\n");
+        }
+        frames
+    }
 }
 
 pub(crate) fn seconds_after(time: Timestamp, seconds: i64) -> Timestamp {
@@ -72,23 +88,17 @@ impl Cluster {
     /// What this watch has to send now.
     pub fn poll_watch(&self, cursor: &mut WatchCursor) -> WatchPoll {
         let now = self.now();
-        let mut frames = Vec::new();
-        for object in cursor.initial.drain(..) {
-            frame(&mut frames, "ADDED", &object);
-        }
+        let initial = cursor.initial.drain(..);
+        let mut events: Vec<_> = initial.map(|object| ("ADDED", object)).collect();
         if std::mem::take(&mut cursor.mark_initial_end) {
             let annotations = json!({"k8s.io/initial-events-end": "true"});
-            frame(
-                &mut frames,
-                "BOOKMARK",
-                &bookmark(cursor, Some(annotations)),
-            );
+            events.push(("BOOKMARK", bookmark(cursor, Some(annotations))));
         }
         if cursor.version < self.storage.compacted() {
             let failure = Failure::too_old(cursor.version, self.storage.compacted());
-            frame(&mut frames, "ERROR", &failure.body);
+            events.push(("ERROR", Arc::from(failure.body)));
             return WatchPoll {
-                frames,
+                events,
                 done: true,
                 more: false,
                 next: now,
@@ -108,12 +118,12 @@ impl Cluster {
                     .as_ref()
                     .is_none_or(|n| *n == record.key.namespace)
             {
-                event(&mut frames, record, &cursor.selector);
+                events.extend(event(record, &cursor.selector));
             }
         }
         let done = now >= cursor.ends;
         if cursor.bookmarks && (now >= cursor.next_bookmark) && !done {
-            frame(&mut frames, "BOOKMARK", &bookmark(cursor, None));
+            events.push(("BOOKMARK", bookmark(cursor, None)));
             cursor.next_bookmark = next_bookmark(now, cursor.ends);
         }
         let next = if cursor.bookmarks {
@@ -122,7 +132,7 @@ impl Cluster {
             cursor.ends
         };
         WatchPoll {
-            frames,
+            events,
             done,
             more: seen == MAX_RECORDS_PER_POLL,
             next,
@@ -130,30 +140,30 @@ impl Cluster {
     }
 }
 
-/// Sends one change as this selector sees it: an object that stops matching is deleted to the watcher.
-fn event(frames: &mut Vec<u8>, record: &Record, selector: &Selector) {
+/// One change as this selector sees it: an object that stops matching is deleted to the watcher.
+fn event(record: &Record, selector: &Selector) -> Option<(&'static str, Arc<Value>)> {
     let now = record.change != Change::Deleted && selector.matches(&record.object);
     let before = record
         .previous
         .as_ref()
         .is_some_and(|previous| selector.matches(previous));
     match (before, now) {
-        (false, false) => {}
-        (false, true) => frame(frames, "ADDED", &record.object),
-        (true, true) => frame(frames, "MODIFIED", &record.object),
+        (false, false) => None,
+        (false, true) => Some(("ADDED", record.object.clone())),
+        (true, true) => Some(("MODIFIED", record.object.clone())),
         (true, false) if record.change == Change::Deleted => {
-            frame(frames, "DELETED", &record.object)
+            Some(("DELETED", record.object.clone()))
         }
         (true, false) => {
             // The last matching state, under the version of the change that ended the match.
             let mut last = record.previous.as_deref().cloned().unwrap_or_default();
             last["metadata"]["resourceVersion"] = json!(record.version.to_string());
-            frame(frames, "DELETED", &last);
+            Some(("DELETED", Arc::new(last)))
         }
     }
 }
 
-fn bookmark(cursor: &WatchCursor, annotations: Option<Value>) -> Value {
+fn bookmark(cursor: &WatchCursor, annotations: Option<Value>) -> Arc<Value> {
     let mut object = json!({
         "kind": cursor.resource.kind(), "apiVersion": cursor.resource.api_version(),
         "metadata": {"resourceVersion": cursor.version.to_string(), "creationTimestamp": null},
@@ -161,14 +171,5 @@ fn bookmark(cursor: &WatchCursor, annotations: Option<Value>) -> Value {
     if let Some(annotations) = annotations {
         object["metadata"]["annotations"] = annotations;
     }
-    object
-}
-
-fn frame(frames: &mut Vec<u8>, kind: &str, object: &Value) {
-    frames.extend_from_slice(b"{\"type\":\"");
-    frames.extend_from_slice(kind.as_bytes());
-    frames.extend_from_slice(b"\",\"object\":");
-    // Writing JSON into memory cannot fail.
-    let _ = serde_json::to_writer(&mut *frames, object);
-    frames.extend_from_slice(b"}\n");
+    Arc::new(object)
 }

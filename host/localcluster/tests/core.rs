@@ -163,7 +163,7 @@ fn every_step_shows_in_a_watch() {
     world.pass(5);
     let poll = world.cluster.poll_watch(&mut watch);
     let events: Vec<Value> = poll
-        .frames
+        .frames()
         .split(|b| *b == b'\n')
         .filter(|l| !l.is_empty())
         .map(|l| serde_json::from_slice(l).expect("JSON"))
@@ -243,7 +243,7 @@ fn compaction_ends_watches_and_pages() {
         panic!("no watch")
     };
     let poll = world.cluster.poll_watch(&mut watch);
-    assert!(poll.done && String::from_utf8_lossy(&poll.frames).contains("\"code\":410"));
+    assert!(poll.done && String::from_utf8_lossy(&poll.frames()).contains("\"code\":410"));
 }
 
 #[test]

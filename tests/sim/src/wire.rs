@@ -400,13 +400,14 @@ impl WireBody {
             },
             Source::Watch(cursor) => {
                 let poll = self.world.poll_watch(cursor);
+                let frames = poll.frames();
                 if poll.done {
-                    let last = (!poll.frames.is_empty()).then(|| poll.frames.into());
+                    let last = (!frames.is_empty()).then(|| frames.into());
                     self.source = Source::Bytes(None);
                     return Poll::Ready(last);
                 }
-                if !poll.frames.is_empty() {
-                    return Poll::Ready(Some(poll.frames.into()));
+                if !frames.is_empty() {
+                    return Poll::Ready(Some(frames.into()));
                 }
                 let next = self.world.millis(poll.next) + 1;
                 self.park(next, context);

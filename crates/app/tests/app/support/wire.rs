@@ -208,13 +208,14 @@ impl WireBody {
             },
             Source::Watch(cursor) => {
                 let poll = world.cluster.borrow().poll_watch(cursor);
+                let frames = poll.frames();
                 if poll.done {
-                    let last = (!poll.frames.is_empty()).then(|| poll.frames.into());
+                    let last = (!frames.is_empty()).then(|| frames.into());
                     *source = Source::Bytes(None);
                     return Poll::Ready(last);
                 }
-                if !poll.frames.is_empty() {
-                    return Poll::Ready(Some(poll.frames.into()));
+                if !frames.is_empty() {
+                    return Poll::Ready(Some(frames.into()));
                 }
                 world.park(poll.next, context);
                 Poll::Pending
