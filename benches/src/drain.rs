@@ -8,7 +8,7 @@ use serde_json::json;
 use crate::accept::{count, submission};
 use crate::database::{Database, Kind};
 use crate::jobs::{self, Raw, Script};
-use crate::load::Load;
+use crate::load::{Load, Measured};
 use crate::report::{Figure, Group, median};
 use crate::size::Size;
 use crate::{say, stage};
@@ -54,7 +54,7 @@ pub fn measure(size: Size, kind: Kind) -> Group {
         time: RAW_WITHIN,
     };
     let most = usize::try_from(queued).unwrap_or(usize::MAX);
-    let mut raws = vec![raw.create(load, &script, most).rate()];
+    let mut turns = vec![raw.create_and_delete(load, &script, most)];
     say(&format!("drain: queueing {queued}"));
     let model = fill(&mut stack, &database, queued);
     say("drain: begun");
@@ -70,25 +70,39 @@ pub fn measure(size: Size, kind: Kind) -> Group {
         connection.number(&format!("SELECT max({last}) - min(dispatched_at) {from}"))
     };
     let (to_ends, to_jobs) = (micros("finished_at"), micros("dispatched_at"));
-    raws.push(raw.create(load, &script, most).rate());
+    turns.push(raw.create_and_delete(load, &script, most));
     let per_second = |micros: i64| f64::from(queued) * 1e6 / micros.max(1) as f64;
     let about = format!(
         "{queued} queued, a limit of {limit} running at once, simulated pods of {RUN_MILLIS} ms. The time of a drain is from the \
-         first dispatch to the last end, and from the first to the last dispatch. {CALLERS} callers create raw Jobs, before and after."
+         first dispatch to the last end, and from the first to the last dispatch. {CALLERS} callers create raw Jobs, before and after, \
+         and when all are there they are deleted: each that is drained is created and deleted, too."
     );
     let mut group = Group::new(&format!("drain-{}", kind.name()), &about);
     let reference = format!("raw POST Job, {CALLERS} callers");
-    let created = median(&raws);
+    let rates: Vec<f64> = turns.iter().map(|(created, _)| created.rate()).collect();
+    let created = median(&rates);
+    let both: Vec<f64> = turns.iter().map(created_and_deleted).collect();
+    let both = median(&both);
+    let both_reference = "raw POST and DELETE of a Job, one after the other";
     let drained = per_second(to_ends);
     group.add(
         Figure::rate("drained", drained)
             .by(drained / created, &reference)
             .at_least(TARGET),
     );
+    let by_both = drained / both;
+    group.add(Figure::rate("created, ended and deleted", drained).by(by_both, both_reference));
     let dispatched = per_second(to_jobs);
     group.add(Figure::rate("dispatched", dispatched).by(dispatched / created, &reference));
     group.add(Figure::rate(&reference, created));
+    group.add(Figure::rate(both_reference, both));
     group
+}
+
+/// How many a second are created and deleted by callers who do nothing else.
+fn created_and_deleted((created, deleted): &(Measured, Measured)) -> f64 {
+    let time = created.elapsed + deleted.elapsed;
+    created.latencies.len() as f64 / time.as_secs_f64().max(1e-9)
 }
 
 /// Fills the queue past Executor, while it is down: through its front door it would begin to drain at once. Gives the

@@ -59,6 +59,16 @@ impl Raw {
 
     /// Creates Jobs for that long, up to that many, and takes them away again.
     pub fn create(&self, load: Load, script: &Script, most: usize) -> Measured {
+        self.create_and_delete(load, script, most).0
+    }
+
+    /// The same, with what it took to take them away.
+    pub fn create_and_delete(
+        &self,
+        load: Load,
+        script: &Script,
+        most: usize,
+    ) -> (Measured, Measured) {
         let ids: Vec<Uuid> = (0..most).map(|_| random_id()).collect();
         let requests: Vec<Vec<u8>> = ids
             .iter()
@@ -67,13 +77,13 @@ impl Raw {
                     .request("POST", &self.path, Some(&job(*id, script)))
             })
             .collect();
-        let measured = load::send(load, &self.server, &requests, 201);
+        let created = load::send(load, &self.server, &requests, 201);
         // Numbers are given out in order, so these were created.
-        self.delete(&ids[..measured.latencies.len()]);
-        measured
+        let deleted = self.delete(&ids[..created.latencies.len()]);
+        (created, deleted)
     }
 
-    fn delete(&self, ids: &[Uuid]) {
+    fn delete(&self, ids: &[Uuid]) -> Measured {
         let request = |id: &Uuid| {
             let path = format!("{}/{}?propagationPolicy=Background", self.path, name(*id));
             self.server.request("DELETE", &path, None)
@@ -83,7 +93,7 @@ impl Raw {
             callers: CLEANERS,
             time: CLEANED_WITHIN,
         };
-        load::send(load, &self.server, &requests, 200);
+        load::send(load, &self.server, &requests, 200)
     }
 }
 
