@@ -62,6 +62,10 @@ pub struct Event {
     pub entry: Entry,
 }
 
+/// The dispatch that a row of `given` tells of has come about.
+const IS_DISPATCHED: &str = "EXISTS (SELECT 1 FROM executions WHERE executions.id = given.column1 \
+     AND executions.generation = given.column2 + 1 AND executions.dispatched_at = given.column4)";
+
 impl<S: Sql> ExecutionStore<S> {
     /// The timeline of an execution after that number, in its order; at most `limit` and [`MAX_ROWS`].
     pub async fn events(
@@ -183,14 +187,9 @@ impl<S: Sql> ExecutionStore<S> {
             let entries = timeline::steps(before, &Observation::Dispatched, after, at);
             rows.extend(told_rows(after, &entries));
         }
-        let came_about = |b: Builder| {
-            match b.dialect() {
-            Dialect::Sqlite => b.text(
-                "EXISTS (SELECT 1 FROM executions WHERE executions.id = given.column1 \
-                 AND executions.generation = given.column2 + 1 AND executions.dispatched_at = given.column4)",
-            ),
+        let came_about = |b: Builder| match b.dialect() {
+            Dialect::Sqlite => b.text(IS_DISPATCHED),
             Dialect::Postgres => b.if_given(),
-        }
         };
         (!rows.is_empty()).then(|| self.tell_all(rows, came_about))
     }
