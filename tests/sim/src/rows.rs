@@ -15,6 +15,8 @@ pub struct Row {
     pub finished_seen: Option<i64>,
     /// When it was seen gone, in milliseconds of the true time.
     pub gone_seen: Option<i64>,
+    /// It waited in the queue when its Job was seen, by a request that had been taken for lost, and has had a place since.
+    pub was_taken_late: bool,
     /// Everything that a status write may change, in one text.
     content: String,
 }
@@ -45,6 +47,11 @@ const READ: &str = "SELECT id, generation, status, coalesce(outcome, '') || ' ' 
      coalesce(log_lost_bytes, '') || '-' || coalesce(log_complete, '') || ' ' || \
      coalesce(waiting_kind, '') || ' ' || coalesce(waiting_message, '') || ' ' || coalesce(message, '') \
      FROM executions ORDER BY id";
+
+/// What a [content](Row::content) has of what is not there.
+const NO_UID: &str = " uid= ";
+const NOT_DISPATCHED: &str = " dispatched= ";
+const NOT_STARTED: &str = " started= ";
 
 fn rank(status: &str) -> usize {
     ["QUEUED", "RUNNING", "FINISHED"]
@@ -122,6 +129,11 @@ impl Rows {
                 ));
             }
             news.lines.push(line);
+            let was_queued = before.is_some_and(|b| b.content.contains(NOT_DISPATCHED));
+            // Whoever dispatches it knows of no Job yet.
+            let sees_a_job = !content.contains(NO_UID) || !content.contains(NOT_STARTED);
+            let was_taken_late = !content.contains(NOT_DISPATCHED)
+                && (was_queued && sees_a_job || before.is_some_and(|b| b.was_taken_late));
             let is_finished = status == "FINISHED";
             if is_finished {
                 news.finished.push(id.clone());
@@ -131,6 +143,7 @@ impl Rows {
                 status,
                 finished_seen: is_finished.then_some(now),
                 gone_seen: None,
+                was_taken_late,
                 content,
             };
             self.seen.insert(id, row);
