@@ -9,10 +9,11 @@ use store::{Cursor, Filter, Page};
 
 use crate::{App, Caller, Error, Platform, Runtime};
 
-/// The first look after the start of a wait comes after this; a waiter for a quick script is not kept waiting.
+/// The first look after the start of a wait comes after this, and each pause is a fifth longer than the one before: so what waiting adds
+/// to an end is about a fifth of the time that it took, while that is short.
 const WAIT_FIRST_INTERVAL: Duration = Duration::from_millis(15);
 
-/// A waiter looks at least this often: the delay that waiting adds to an end stays a fraction of a second.
+/// A waiter looks at least this often: what waiting adds to an end stays a fraction of a second.
 const WAIT_LAST_INTERVAL: Duration = Duration::from_millis(200);
 
 /// An execution as a caller sees it.
@@ -107,7 +108,7 @@ impl<P: Platform> App<P> {
                 return Ok(Some(self.view(execution).await?));
             }
             self.runtime.sleep(interval.min(left)).await;
-            interval = (interval * 3 / 2).min(WAIT_LAST_INTERVAL);
+            interval = (interval * 6 / 5).min(WAIT_LAST_INTERVAL);
         }
     }
 

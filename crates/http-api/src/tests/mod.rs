@@ -26,3 +26,4 @@ mod retries;
 mod service;
 mod submission;
 mod tick;
+mod tokens;

@@ -85,3 +85,7 @@ fn retry_after(headers: &http::HeaderMap) -> Option<Duration> {
         .ok()?;
     Some(Duration::from_secs(seconds).min(RETRY_AFTER_LIMIT))
 }
+
+#[cfg(test)]
+#[path = "send_tests.rs"]
+mod tests;

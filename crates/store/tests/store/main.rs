@@ -17,6 +17,7 @@ mod figures;
 mod followed;
 mod forget;
 mod groups;
+mod idempotency;
 mod idle;
 mod leases;
 mod left_open;
