@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use domain::{Execution, ExecutionId, Status};
+use http::StatusCode;
 use jiff::{SignedDuration, Timestamp};
 use kubernetes::{Error as KubernetesError, LogStream, PodObservation, Transport};
 use store::StoredLog;
@@ -22,6 +23,14 @@ pub(crate) const LOG_READ_PAUSE: Duration = Duration::from_millis(200);
 /// How long after the container's end its log may be unreadable before the outcome is stored without it.
 /// A kubelet that restarts is back by then; callers should not wait for ever for one that is not.
 pub(crate) const LOG_PATIENCE: SignedDuration = SignedDuration::from_secs(60);
+
+/// How a kubelet begins what it answers, with the status of a success, in place of the log of a container that its runtime has no word of; the
+/// container's id follows, and nothing else (`GetContainerLogs` in Kubernetes' `kuberuntime_container.go`). Either the container is being
+/// removed, or the runtime is not well.
+const NO_CONTAINER: &[u8] = b"unable to retrieve container logs for ";
+
+/// A container's id, as in `containerd://` and 64 digits, has no more bytes.
+const CONTAINER_ID_LIMIT_BYTES: usize = 200;
 
 /// How long a follower waits for a queued execution to start. Callers come back with the same request.
 const FOLLOW_START_LIMIT: Duration = Duration::from_secs(3600);
@@ -214,13 +223,34 @@ impl<P: Platform> App<P> {
         while let Some(chunk) = stream.chunk().await? {
             collector.push(&chunk);
         }
-        Ok(collector.log())
+        let log = collector.log();
+        if !is_nodes_own(&log) {
+            return Ok(log);
+        }
+        if pod.delete_by.is_some() {
+            // Its container is removed, and the log with it.
+            return Ok(StoredLog::default());
+        }
+        Err(KubernetesError::Unavailable {
+            code: StatusCode::OK.as_u16(),
+            message: String::from_utf8_lossy(&log.head).into_owned(),
+            retry_after: None,
+        })
     }
 }
 
 /// Whether its container has started, so that there is a log.
 pub(crate) fn has_log(pod: &PodObservation) -> bool {
     pod.running_since.is_some() || pod.terminated.is_some()
+}
+
+/// Whether it is no log, but a kubelet's words about one that it cannot find.
+fn is_nodes_own(log: &StoredLog) -> bool {
+    let id = log.head.strip_prefix(NO_CONTAINER).unwrap_or_default();
+    let id = id.strip_suffix(b"\n").unwrap_or(id);
+    let is_word = id.iter().all(u8::is_ascii_graphic);
+    let has_runtime = id.windows(3).any(|part| part == b"://");
+    is_word && has_runtime && id.len() <= CONTAINER_ID_LIMIT_BYTES
 }
 
 /// Of two readings of one log the one that has more of it.

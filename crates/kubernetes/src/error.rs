@@ -83,7 +83,7 @@ pub enum Error {
         /// How long it wants to be left alone, if it says so.
         retry_after: Option<Duration>,
     },
-    /// 5xx: it cannot do it now. It may have been carried out all the same.
+    /// 5xx, or words of the node's own in place of a log: it cannot do it now. It may have been carried out all the same.
     #[error("the API server cannot do it now ({code}): {message}")]
     Unavailable {
         /// The HTTP status code.

@@ -3,7 +3,7 @@
 use domain::{Outcome, Reason, Status};
 use serde_json::json;
 
-use crate::support::{Bench, Effect, refusal, submission};
+use crate::support::{Bench, Effect, no_container, refusal, submission};
 
 fn unreadable() -> Effect {
     refusal(
@@ -57,6 +57,7 @@ fn a_log_that_is_unreadable_for_a_while_is_waited_for() {
     // Three reads in one attempt, so twenty refusals are several attempts of several lists.
     for effect in [
         unreadable(),
+        no_container(),
         Effect::NotSent,
         Effect::Cut(1),
         Effect::Cut(2),
@@ -92,6 +93,35 @@ fn a_log_that_stays_unreadable_is_given_up_after_a_minute() {
     let kept = execution.log.expect("a summary");
     assert_eq!((kept.bytes, kept.complete), (0, false));
     bench.assert_nothing_left();
+}
+
+#[test]
+fn the_words_of_a_node_are_no_log() {
+    for deleted in [false, true] {
+        let bench = Bench::new();
+        bench.script(2_000, 42, "hello\n");
+        let id = bench.submit_and_dispatch(&submission());
+        bench.world.fault("GET log", u32::MAX, no_container());
+        bench.tick(1);
+        if deleted {
+            bench.world.ask(
+                "DELETE",
+                &pods_path(&bench),
+                &json!({"gracePeriodSeconds": 30}),
+            );
+        }
+        bench.tick(9);
+        // Where the pod stays, its container may be found again.
+        if !deleted {
+            assert_ne!(bench.get(id).status, Status::Finished, "too early");
+            bench.world.pass(60);
+            bench.tick(9);
+        }
+        let (execution, _) = bench.finished(id);
+        let kept = execution.log.expect("a summary");
+        assert_eq!((kept.bytes, kept.complete), (0, false), "{deleted}");
+        bench.assert_nothing_left();
+    }
 }
 
 #[test]

@@ -19,6 +19,8 @@ pub enum Effect {
     Answer(u16, Value),
     /// The answer is this text, and more may come.
     Log(String),
+    /// The answer is this text, with the status of a success, in place of what was asked for.
+    Words(String),
     /// The answer's body breaks off in the middle of its so manieth piece, counted from 1, the end being one too.
     Cut(u32),
     /// The answer comes after so many seconds.
@@ -68,4 +70,12 @@ pub fn refusal(code: u16, reason: &str, message: &str) -> Effect {
     let status = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure",
         "code": code, "reason": reason, "message": message});
     Effect::Answer(code, status)
+}
+
+/// What a kubelet says in place of a log while its runtime does not know the container.
+pub fn no_container() -> Effect {
+    let id = "2a54b0a8c26f3d5e745d8f8e1e29909b7b4d1525de297782b759b7d653ba3614";
+    Effect::Words(format!(
+        "unable to retrieve container logs for containerd://{id}"
+    ))
 }

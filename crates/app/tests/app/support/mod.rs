@@ -6,7 +6,7 @@ mod runner;
 mod wire;
 mod world;
 
-pub use fault::{Effect, refusal};
+pub use fault::{Effect, no_container, refusal};
 pub use receiver::{Receipt, SECRET};
 pub use world::World;
 

@@ -63,6 +63,10 @@ impl Transport for Wire {
                 let body = WireBody::new(world, Source::Unended(Some(text.into())));
                 return Ok(answer(200, body));
             }
+            Some(Effect::Words(text)) => {
+                let body = WireBody::new(world, Source::Bytes(Some(text.into())));
+                return Ok(answer(200, body));
+            }
             Some(Effect::Lost) => lost = true,
             Some(Effect::Cut(piece)) => cut = Some(piece),
             Some(Effect::Slow(seconds)) => world.sleep(seconds).await,
